@@ -1,0 +1,35 @@
+#pragma once
+
+#include <functional>
+
+namespace klein {
+
+/// The parts of making a picture, in their order.
+enum class Stage { load, encode_text, denoise, decode, save };
+
+/// "load", "encode_text", "denoise", "decode", "save": the keys of every timing report.
+constexpr const char* name_of(Stage stage) {
+  switch (stage) {
+    case Stage::load: return "load";
+    case Stage::encode_text: return "encode_text";
+    case Stage::denoise: return "denoise";
+    case Stage::decode: return "decode";
+    case Stage::save: return "save";
+  }
+  return "";
+}
+
+/// Where the work stands: `done` of `total` units of `stage` are finished.
+///
+/// Every stage reports at least twice: once with done = 0 and once with done = total.
+struct Progress {
+  Stage stage;
+  int done = 0;
+  int total = 1;
+};
+
+/// Called on the thread that works. Returns false to stop; the work then ends with
+/// Error(cancelled) at the next step.
+using ProgressCallback = std::function<bool(const Progress&)>;
+
+}  // namespace klein

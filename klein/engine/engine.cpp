@@ -1,0 +1,132 @@
+#include "klein/engine/engine.h"
+
+#include <algorithm>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string_view>
+
+#include "klein/core/error.h"
+#include "klein/core/stopwatch.h"
+#include "klein/engine/device_thread.h"
+#include "klein/engine/model_dir.h"
+#include "klein/models/flux2/flops.h"
+#include "klein/models/flux2/pipeline.h"
+#include "klein/ops/linear.h"
+#include "klein/tensor/device.h"
+
+namespace klein {
+namespace {
+
+/// MLX reports a failed allocation as a runtime error whose text says so.
+bool is_out_of_memory(const std::exception& e) {
+  const std::string_view text = e.what();
+  return dynamic_cast<const std::bad_alloc*>(&e) != nullptr ||
+         text.find("Unable to allocate") != std::string_view::npos ||
+         text.find("out of memory") != std::string_view::npos ||
+         text.find("Attempting to allocate") != std::string_view::npos;
+}
+
+/// Foreign exceptions become ours, once, at the border of the library.
+template <typename Work>
+auto translated(Work&& work) {
+  try {
+    return work();
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& e) {
+    if (is_out_of_memory(e))
+      throw Error(ErrorKind::memory, std::string("not enough memory: ") + e.what(),
+                  "Ask for a smaller picture.");
+    throw Error(ErrorKind::internal, e.what());
+  }
+}
+
+/// Speed of the widest product of the transformer, x [tokens, dim] by [9 dim, dim] at Klein's mlp
+/// ratio: what the machine gives to a step that is nothing but such products.
+double gemm_flops_per_sec(const flux2::TransformerConfig& c, int tokens, mx::Dtype dtype) {
+  const int in = c.dim(), out = 3 * c.dim() + 2 * c.mlp_dim();
+  const auto random = [&](int rows) {
+    auto a = mx::astype(mx::random::normal({rows, in}), dtype);
+    mx::eval(a);
+    return a;
+  };
+  const auto x = random(tokens), weight = random(out);
+  double best_secs = 1e30;
+  for (int round = 0; round < 5; ++round) {
+    const Stopwatch watch;
+    auto y = ops::linear(x, weight);
+    mx::eval(y);
+    mx::synchronize();
+    best_secs = std::min(best_secs, watch.seconds());
+  }
+  return 2.0 * tokens * in * out / best_secs;
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  explicit Impl(const EngineOptions& options) : options_(options) {
+    thread_.run([this] {
+      translated([this] {
+        use_device(options_.device);
+        pipeline_.emplace(find_model(options_.model), mlx_dtype(options_.precision));
+      });
+    });
+    const auto& checkpoint = pipeline_->checkpoint();
+    info_ = {.folder = checkpoint.folder,
+             .is_distilled = checkpoint.is_distilled,
+             .default_steps = checkpoint.default_steps(),
+             .default_guidance = checkpoint.default_guidance(),
+             .default_size = checkpoint.vae.sample_size,
+             .device = thread_.run([] { return device_name(); })};
+  }
+
+  /// The arrays die where they were made.
+  ~Impl() {
+    thread_.run([this] { pipeline_.reset(); });
+  }
+
+  EngineOptions options_;
+  std::optional<flux2::Pipeline> pipeline_;
+  ModelInfo info_;
+  DeviceThread thread_;
+};
+
+Engine::Engine(const EngineOptions& options) : impl_(std::make_unique<Impl>(options)) {}
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+Engine::~Engine() = default;
+
+const ModelInfo& Engine::info() const { return impl_->info_; }
+
+GenerateResult Engine::generate(const GenerateRequest& request, const ProgressCallback& progress) {
+  return impl_->thread_.run([&] {
+    return translated([&] { return impl_->pipeline_->generate(request, progress); });
+  });
+}
+
+BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback& progress) {
+  return impl_->thread_.run([&] {
+    return translated([&] {
+      const auto& checkpoint = impl_->pipeline_->checkpoint();
+      BenchReport report;
+      report.picture = impl_->pipeline_->generate(request, progress);
+      report.best_step_seconds = std::ranges::min(report.picture.step_seconds);
+
+      const int scale = checkpoint.vae.scale();
+      const int rows = report.picture.height / scale, columns = report.picture.width / scale;
+      const int text = checkpoint.max_sequence_length, image = rows * columns / 4;
+      const int passes = report.picture.guidance > 1.0 && !checkpoint.is_distilled ? 2 : 1;
+      const int layers = std::ranges::max(checkpoint.text_encoder_out_layers);
+      report.text_flops = flux2::text_flops(checkpoint.text_encoder, layers, text);
+      report.step_flops = passes * flux2::step_flops(checkpoint.transformer, text, image);
+      report.decode_flops = flux2::decode_flops(checkpoint.vae, rows, columns);
+      report.gemm_flops_per_sec = gemm_flops_per_sec(checkpoint.transformer, text + image,
+                                                     mlx_dtype(impl_->options_.precision));
+      return report;
+    });
+  });
+}
+
+}  // namespace klein

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "klein/core/options.h"
+#include "klein/core/progress.h"
+#include "klein/pipeline/request.h"
+
+namespace klein {
+
+/// Which model to run, and how.
+struct EngineOptions {
+  std::string model = "demo";  ///< "demo" or the path of a model folder.
+  Precision precision = Precision::bfloat16;
+  DeviceChoice device = DeviceChoice::automatic;
+};
+
+/// What a model's own files say about it.
+struct ModelInfo {
+  std::filesystem::path folder;
+  bool is_distilled = false;  ///< Distilled models take few steps and no guidance.
+  int default_steps = 0;
+  double default_guidance = 1.0;
+  int default_size = 0;  ///< Side in pixels of a picture when the request names none.
+  std::string device;    ///< "cpu" or "gpu".
+};
+
+/// How fast a model runs, and how fast it could.
+struct BenchReport {
+  GenerateResult picture;           ///< One whole picture; its seconds and peak memory.
+  double text_flops = 0.0;          ///< Floating-point operations of the text encoder's pass,
+  double step_flops = 0.0;          ///< of one denoising step,
+  double decode_flops = 0.0;        ///< and of the decoder.
+  double best_step_seconds = 0.0;   ///< The fastest step of the picture.
+  double gemm_flops_per_sec = 0.0;  ///< Of one large matrix product with the model's own shapes.
+};
+
+/// A loaded model on a thread of its own: text in, pictures out.
+///
+/// Thread   any; requests from several threads wait for each other
+class Engine {
+ public:
+  /// Errors   Error(not_found), Error(format), Error(shape), Error(unsupported) for a model that is
+  ///          missing or broken; Error(unsupported) for a device that is not there
+  explicit Engine(const EngineOptions& options);
+  Engine(Engine&&) noexcept;
+  Engine& operator=(Engine&&) noexcept;
+  ~Engine();
+
+  const ModelInfo& info() const;
+
+  /// Makes the picture or pictures of `request`; `progress` is called on the engine's thread.
+  ///
+  /// Weights are loaded by the first request. Errors as flux2::Pipeline::generate; Error(memory)
+  /// when the system has no memory left.
+  GenerateResult generate(const GenerateRequest& request, const ProgressCallback& progress = {});
+
+  /// Makes one picture and measures the machine's matrix products beside it.
+  BenchReport bench(const GenerateRequest& request, const ProgressCallback& progress = {});
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace klein

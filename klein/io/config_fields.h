@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string_view>
+
+#include "klein/io/json.h"
+
+namespace klein::io {
+
+/// Reads a size that a model needs: a whole number from 1 to 2^24, more than any model has.
+///
+/// Errors   Error(format) when it is missing, no whole number or out of range
+void require_size(const JsonReader& json, std::string_view key, int& field);
+
+/// Throws Error(unsupported): "config.json: expected `hidden_act` to be silu, got "gelu"".
+[[noreturn]] void refuse(const JsonReader& json, std::string_view key, std::string_view expected);
+
+}  // namespace klein::io

@@ -1,0 +1,118 @@
+#include "klein/io/image.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include <fmt/format.h>
+
+#include "klein/core/error.h"
+#include "klein/io/file.h"
+#include "klein/io/image_codecs.h"
+#include "klein/io/text.h"
+
+namespace klein::io {
+
+namespace {
+
+constexpr int kMaxWebpSide = 16383;
+
+void expect_range(const char* what, int value, int low, int high) {
+  if (value < low || value > high)
+    throw Error(ErrorKind::usage,
+                fmt::format("expected {} from {} to {}, got {}", what, low, high, value));
+}
+
+void check(const Image& image, ImageFormat format, const EncodeOptions& options) {
+  const int limit = format == ImageFormat::webp ? kMaxWebpSide : kMaxImageSide;
+  if (image.width < 1 || image.height < 1 ||
+      image.rgb.size() !=
+          3 * static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height))
+    throw Error(ErrorKind::shape,
+                fmt::format("expected a picture of width x height x 3 values, got {} x {} with {}",
+                            image.width, image.height, image.rgb.size()));
+  if (image.width > limit || image.height > limit)
+    throw Error(ErrorKind::unsupported,
+                fmt::format("expected a picture of at most {} pixels a side, got {} x {}", limit,
+                            image.width, image.height));
+  if (!options.text.empty() && format != ImageFormat::png)
+    throw Error(ErrorKind::unsupported,
+                "expected a PNG to write text chunks into, got another "
+                "picture format");
+  expect_range("a PNG compression level", options.png_level, 0, 9);
+  expect_range("a picture quality", options.quality, 1, 100);
+}
+
+}  // namespace
+
+ImageFormat format_for(const std::filesystem::path& path) {
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (extension == ".png") return ImageFormat::png;
+  if (extension == ".jpg" || extension == ".jpeg") return ImageFormat::jpeg;
+  if (extension == ".webp") return ImageFormat::webp;
+  throw Error(ErrorKind::usage,
+              fmt::format("expected a picture's name to end in .png, .jpg, .jpeg or .webp, got {}",
+                          in_quotes(path.filename().string())));
+}
+
+std::vector<std::byte> encode(const Image& image, ImageFormat format,
+                              const EncodeOptions& options) {
+  check(image, format, options);
+  switch (format) {
+    case ImageFormat::png:
+      return detail::encode_png(image, options);
+    case ImageFormat::jpeg:
+      return detail::encode_jpeg(image, options.quality);
+    case ImageFormat::webp:
+      return detail::encode_webp(image, options.quality, options.webp_lossless);
+  }
+  throw Error(ErrorKind::internal, "unknown picture format");
+}
+
+Image decode(std::span<const std::byte> bytes, const std::string& name) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (text.starts_with("\x89PNG\r\n\x1a\n")) return detail::decode_png(bytes, name);
+  if (text.starts_with("\xff\xd8\xff")) return detail::decode_jpeg(bytes, name);
+  if (text.starts_with("RIFF") && text.substr(0, 12).ends_with("WEBP"))
+    return detail::decode_webp(bytes, name);
+  const std::string start = text.empty() ? "an empty file" : in_quotes(text.substr(0, 8));
+  throw Error(ErrorKind::format, fmt::format("expected a PNG, JPEG or WebP picture, got {}{}: {}",
+                                             start, text.size() > 8 ? " at its start" : "", name));
+}
+
+Image load_image(const std::filesystem::path& path) {
+  const MappedFile file = MappedFile::open(path);
+  file.advise(Advice::sequential);
+  return decode(file.bytes(), path.string());
+}
+
+namespace detail {
+
+Image make_image(std::uint64_t width, std::uint64_t height, const std::string& name) {
+  if (width == 0 || height == 0)
+    throw Error(ErrorKind::format, fmt::format("expected a picture with pixels, got {} x {}: {}",
+                                               width, height, name));
+  if (width > kMaxImageSide || height > kMaxImageSide ||
+      width * height > static_cast<std::uint64_t>(kMaxImagePixels))
+    throw Error(ErrorKind::unsupported,
+                fmt::format("expected a picture of at most {} pixels a side and {} in all, "
+                            "got {} x {}: {}",
+                            kMaxImageSide, kMaxImagePixels, width, height, name));
+  Image image{static_cast<int>(width), static_cast<int>(height), {}};
+  image.rgb.resize(width * height * 3);
+  return image;
+}
+
+void fail_memory() {
+  throw Error(ErrorKind::memory, "no memory left for a picture");
+}
+
+void fail_decoding(const char* format, const std::string& complaint, const std::string& name) {
+  throw Error(ErrorKind::format,
+              fmt::format("broken {} picture ({}): {}", format, printable(complaint, 160), name));
+}
+
+}  // namespace detail
+
+}  // namespace klein::io

@@ -1,0 +1,14 @@
+#pragma once
+
+/// The public face of klein: load a model, ask for pictures, save them.
+///
+///   klein::Engine engine({.model = "demo"});
+///   const auto result = engine.generate({.prompt = "a red apple", .seed = 7});
+///   klein::io::save_image("apple.png", result.images.front());
+
+#include "klein/core/error.h"
+#include "klein/core/options.h"
+#include "klein/core/progress.h"
+#include "klein/engine/engine.h"
+#include "klein/io/image.h"
+#include "klein/pipeline/request.h"

@@ -1,0 +1,168 @@
+#include "klein/models/flux2/blocks.h"
+
+#include <cmath>
+
+#include "klein/ops/attention.h"
+#include "klein/ops/elementwise.h"
+#include "klein/ops/norm.h"
+#include "klein/ops/rope.h"
+
+namespace klein::flux2 {
+namespace {
+
+/// Columns [begin, end) of the last axis of x [B, L, C].
+mx::array columns(const mx::array& x, int begin, int end) {
+  return mx::slice(x, {0, 0, begin}, {x.shape(0), x.shape(1), end});
+}
+
+/// Tokens [begin, end) of x [B, L, ...].
+mx::array tokens(const mx::array& x, int begin, int end) {
+  auto stop = x.shape();
+  stop[1] = end;
+  mx::Shape start(stop.size(), 0);
+  start[1] = begin;
+  return mx::slice(x, start, stop);
+}
+
+/// [B, L, heads * D] -> [B, L, heads, D]
+mx::array split_heads(const mx::array& x, int heads) {
+  return mx::unflatten(x, -1, {heads, x.shape(-1) / heads});
+}
+
+mx::array attend(const HeadTensors& h) {
+  const float scale = 1.0f / std::sqrt(static_cast<float>(h.q.shape(-1)));
+  return mx::flatten(ops::attention(h.q, h.k, h.v, scale), 2, 3);
+}
+
+mx::array norm_and_rotate(const mx::array& x, const nn::RMSNorm& norm,
+                          const nn::RopeTables& rope) {
+  return ops::rms_norm_rope_interleaved(x, norm.weight, norm.eps, rope.cosines, rope.sines);
+}
+
+}  // namespace
+
+Modulation::Modulation(int dim, int part_count)
+    : linear(dim, part_count * 3 * dim), parts(part_count) {}
+
+std::vector<ModulationPart> Modulation::operator()(const mx::array& activated) const {
+  const auto chunks = mx::split(linear(activated), parts * 3, -1);
+  std::vector<ModulationPart> result;
+  for (std::size_t i = 0; i + 2 < chunks.size(); i += 3)
+    result.push_back({.shift = chunks[i], .scale = chunks[i + 1], .gate = chunks[i + 2]});
+  return result;
+}
+
+void Modulation::visit(nn::Visitor& visitor) { visitor.linear("linear", linear); }
+
+JointAttention::JointAttention(const TransformerConfig& c)
+    : to_q(c.dim(), c.dim()),
+      to_k(c.dim(), c.dim()),
+      to_v(c.dim(), c.dim()),
+      to_out(c.dim(), c.dim()),
+      add_q_proj(c.dim(), c.dim()),
+      add_k_proj(c.dim(), c.dim()),
+      add_v_proj(c.dim(), c.dim()),
+      to_add_out(c.dim(), c.dim()),
+      norm_q(c.attention_head_dim, c.eps),
+      norm_k(c.attention_head_dim, c.eps),
+      norm_added_q(c.attention_head_dim, c.eps),
+      norm_added_k(c.attention_head_dim, c.eps),
+      heads(c.num_attention_heads),
+      head_dim(c.attention_head_dim) {}
+
+JointAttention::Streams JointAttention::operator()(const Streams& x,
+                                                   const nn::RopeTables& rope) const {
+  const int text_length = x.text.shape(1);
+  const int length = text_length + x.image.shape(1);
+  const auto text_rope = rope.rows(0, text_length), image_rope = rope.rows(text_length, length);
+
+  const HeadTensors image{
+      norm_and_rotate(split_heads(to_q(x.image), heads), norm_q, image_rope),
+      norm_and_rotate(split_heads(to_k(x.image), heads), norm_k, image_rope),
+      split_heads(to_v(x.image), heads)};
+  const HeadTensors text{
+      norm_and_rotate(split_heads(add_q_proj(x.text), heads), norm_added_q, text_rope),
+      norm_and_rotate(split_heads(add_k_proj(x.text), heads), norm_added_k, text_rope),
+      split_heads(add_v_proj(x.text), heads)};
+
+  const auto seen = attend({.q = mx::concatenate({text.q, image.q}, 1),
+                            .k = mx::concatenate({text.k, image.k}, 1),
+                            .v = mx::concatenate({text.v, image.v}, 1)});
+  return {.image = to_out(tokens(seen, text_length, length)),
+          .text = to_add_out(tokens(seen, 0, text_length))};
+}
+
+void JointAttention::visit(nn::Visitor& visitor) {
+  visitor.linear("to_q", to_q);
+  visitor.linear("to_k", to_k);
+  visitor.linear("to_v", to_v);
+  visitor.linear("to_out.0", to_out);
+  visitor.linear("add_q_proj", add_q_proj);
+  visitor.linear("add_k_proj", add_k_proj);
+  visitor.linear("add_v_proj", add_v_proj);
+  visitor.linear("to_add_out", to_add_out);
+  visitor.child("norm_q", norm_q);
+  visitor.child("norm_k", norm_k);
+  visitor.child("norm_added_q", norm_added_q);
+  visitor.child("norm_added_k", norm_added_k);
+}
+
+DoubleBlock::DoubleBlock(const TransformerConfig& c)
+    : attn(c), ff(c.dim(), c.mlp_dim()), ff_context(c.dim(), c.mlp_dim()), eps(c.eps) {}
+
+JointAttention::Streams DoubleBlock::operator()(
+    const JointAttention::Streams& x, const std::vector<ModulationPart>& image_modulation,
+    const std::vector<ModulationPart>& text_modulation, const nn::RopeTables& rope) const {
+  const auto normed = [&](const mx::array& stream, const ModulationPart& m) {
+    return ops::modulated_layer_norm(stream, m.scale, m.shift, eps);
+  };
+  const auto& [image_attn, image_ff] = std::tie(image_modulation[0], image_modulation[1]);
+  const auto& [text_attn, text_ff] = std::tie(text_modulation[0], text_modulation[1]);
+
+  const auto seen =
+      attn({.image = normed(x.image, image_attn), .text = normed(x.text, text_attn)}, rope);
+  const auto image = ops::add_gated(x.image, image_attn.gate, seen.image);
+  const auto text = ops::add_gated(x.text, text_attn.gate, seen.text);
+  return {.image = ops::add_gated(image, image_ff.gate, ff(normed(image, image_ff))),
+          .text = ops::add_gated(text, text_ff.gate, ff_context(normed(text, text_ff)))};
+}
+
+void DoubleBlock::visit(nn::Visitor& visitor) {
+  visitor.child("attn", attn);
+  visitor.child("ff", ff);
+  visitor.child("ff_context", ff_context);
+}
+
+SingleBlock::SingleBlock(const TransformerConfig& c)
+    : to_qkv_mlp_proj(c.dim(), 3 * c.dim() + 2 * c.mlp_dim()),
+      to_out(c.dim() + c.mlp_dim(), c.dim()),
+      norm_q(c.attention_head_dim, c.eps),
+      norm_k(c.attention_head_dim, c.eps),
+      heads(c.num_attention_heads),
+      head_dim(c.attention_head_dim),
+      mlp_dim(c.mlp_dim()),
+      eps(c.eps) {}
+
+mx::array SingleBlock::operator()(const mx::array& x, const ModulationPart& modulation,
+                                  const nn::RopeTables& rope) const {
+  const int dim = x.shape(-1);
+  const auto wide =
+      to_qkv_mlp_proj(ops::modulated_layer_norm(x, modulation.scale, modulation.shift, eps));
+  const auto head_columns = [&](int part) {
+    return split_heads(columns(wide, part * dim, (part + 1) * dim), heads);
+  };
+  const auto seen = attend({.q = norm_and_rotate(head_columns(0), norm_q, rope),
+                            .k = norm_and_rotate(head_columns(1), norm_k, rope),
+                            .v = head_columns(2)});
+  const auto gated = ops::swiglu(columns(wide, 3 * dim, 3 * dim + 2 * mlp_dim));
+  return ops::add_gated(x, modulation.gate, to_out(mx::concatenate({seen, gated}, -1)));
+}
+
+void SingleBlock::visit(nn::Visitor& visitor) {
+  visitor.linear("attn.to_qkv_mlp_proj", to_qkv_mlp_proj);
+  visitor.linear("attn.to_out", to_out);
+  visitor.child("attn.norm_q", norm_q);
+  visitor.child("attn.norm_k", norm_k);
+}
+
+}  // namespace klein::flux2

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <filesystem>
+#include <list>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "klein/core/progress.h"
+#include "klein/models/flux2/checkpoint.h"
+#include "klein/models/flux2/transformer.h"
+#include "klein/models/flux2/vae.h"
+#include "klein/models/qwen3/text_encoder.h"
+#include "klein/pipeline/request.h"
+#include "klein/tensor/mlx.h"
+#include "klein/tokenizer/tokenizer.h"
+
+namespace klein::flux2 {
+
+/// FLUX.2 Klein from prompt to picture: tokenize, encode, draw noise, denoise, decode.
+///
+/// Thread   one; the one that made it
+/// Source   diffusers pipeline_flux2_klein.py, Flux2KleinPipeline
+class Pipeline {
+ public:
+  /// Reads the folder's JSON files; weights are loaded when they are first needed.
+  ///
+  /// Errors   as Checkpoint::read
+  Pipeline(const std::filesystem::path& folder, mx::Dtype dtype);
+
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+
+  /// Makes the picture or pictures of one request.
+  ///
+  /// Errors   Error(usage) for a request that this model cannot serve; Error(cancelled) when
+  ///          `progress` says so; as Checkpoint::load_* on first use; Error(format), Error(shape)
+  ///          and Error(io) for the files that the request names
+  GenerateResult generate(const GenerateRequest& request, const ProgressCallback& progress);
+
+ private:
+  struct Plan;
+  struct Prompts {
+    mx::array positive;                 ///< [B, T, features]
+    std::optional<mx::array> negative;  ///< Set when guidance needs it.
+  };
+
+  Plan plan(const GenerateRequest& request) const;
+  void load(const GenerateRequest& request, const ProgressCallback& progress);
+  mx::array encode(const std::string& prompt);
+  Prompts prompts(const GenerateRequest& request, const Plan& plan);
+  mx::array starting_noise(const GenerateRequest& request, const Plan& plan) const;
+  mx::array denoise(const Plan& plan, const Prompts& prompts, mx::array latents,
+                    GenerateResult& result, const ProgressCallback& progress) const;
+  std::vector<io::Image> decode(const mx::array& latents, const Plan& plan) const;
+
+  Checkpoint checkpoint_;
+  mx::Dtype dtype_;
+  std::optional<tokenizer::Tokenizer> tokenizer_;
+  std::optional<qwen3::TextEncoder> text_encoder_;
+  std::optional<Transformer> transformer_;
+  std::optional<Vae> vae_;
+  std::list<std::pair<std::string, mx::array>> embeddings_;  ///< Of the last prompts, newest first.
+};
+
+}  // namespace klein::flux2

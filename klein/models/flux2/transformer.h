@@ -1,0 +1,44 @@
+#pragma once
+
+#include <vector>
+
+#include "klein/models/flux2/blocks.h"
+#include "klein/models/flux2/config.h"
+#include "klein/nn/embedding.h"
+#include "klein/nn/rope.h"
+#include "klein/tensor/mlx.h"
+
+namespace klein::flux2 {
+
+/// The FLUX.2 transformer: noisy latent tokens and a prompt to the velocity of each token.
+///
+/// Source   diffusers transformer_flux2.py, Flux2Transformer2DModel
+struct Transformer {
+  explicit Transformer(const TransformerConfig& config);
+
+  /// Rotary tables for a text of `text_length` tokens followed by tokens at `image_ids`.
+  nn::RopeTables rope(int text_length, const std::vector<nn::PositionId>& image_ids) const;
+
+  /// Velocity (noise minus picture) of every latent token.
+  ///
+  /// Shapes   latents [B, S, in_channels], prompt_embeds [B, T, joint_attention_dim],
+  ///          timestep [B], `rope` made for T and S -> [B, S, in_channels]
+  /// Dtype    that of latents, which prompt_embeds must share
+  /// Units    timestep is sigma, in [0, 1]; it is scaled by 1000 in the dtype of latents
+  /// Errors   Error(shape) when the widths do not fit the model
+  mx::array operator()(const mx::array& latents, const mx::array& prompt_embeds,
+                       const mx::array& timestep, const nn::RopeTables& rope) const;
+
+  void visit(nn::Visitor& visitor);
+
+  TransformerConfig config;
+  nn::TimestepEmbedder timestep_embedder;
+  Modulation double_stream_modulation_img, double_stream_modulation_txt, single_stream_modulation;
+  nn::Linear x_embedder, context_embedder;
+  std::vector<DoubleBlock> transformer_blocks;
+  std::vector<SingleBlock> single_transformer_blocks;
+  nn::Linear norm_out;  ///< [2 * dim, dim]; scale rows first, unlike every other modulation.
+  nn::Linear proj_out;
+};
+
+}  // namespace klein::flux2

@@ -1,0 +1,58 @@
+#include "klein/ops/cpu/attention_tile.h"
+
+namespace klein::ops::native {
+
+namespace baseline {
+
+#define KLEIN_TARGET
+#ifdef __aarch64__
+constexpr int kVector = 4, kRows = 8;  // 32 registers
+#else
+constexpr int kVector = 4, kRows = 4;  // 16 registers
+#endif
+#include "klein/ops/cpu/attention_tile.inl"
+#undef KLEIN_TARGET
+
+constexpr AttentionTile kTile = {kColumns, absorb};
+
+}  // namespace baseline
+
+#ifdef __x86_64__
+
+namespace avx2 {
+
+#define KLEIN_TARGET __attribute__((target("avx2,fma")))
+constexpr int kVector = 8, kRows = 4;
+#include "klein/ops/cpu/attention_tile.inl"
+#undef KLEIN_TARGET
+
+constexpr AttentionTile kTile = {kColumns, absorb};
+
+}  // namespace avx2
+
+namespace avx512 {
+
+#define KLEIN_TARGET __attribute__((target("avx512f")))
+constexpr int kVector = 16, kRows = 8;
+#include "klein/ops/cpu/attention_tile.inl"
+#undef KLEIN_TARGET
+
+constexpr AttentionTile kTile = {kColumns, absorb};
+
+}  // namespace avx512
+
+const AttentionTile& attention_tile() {
+  if (__builtin_cpu_supports("avx512f")) return avx512::kTile;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::kTile;
+  return baseline::kTile;
+}
+
+#else
+
+const AttentionTile& attention_tile() {
+  return baseline::kTile;
+}
+
+#endif
+
+}  // namespace klein::ops::native

@@ -1,0 +1,123 @@
+// The body of an AttentionTile. Included once for each kind of processor, inside a namespace of its
+// own, with KLEIN_TARGET, kVector (floats in a register) and kRows (rows that are computed at once)
+// defined: vector code must be compiled for its processor from the start, it cannot be inlined into
+// a function for another one.
+
+using Vector = float __attribute__((vector_size(kVector * sizeof(float)), may_alias));
+using Integers = std::int32_t __attribute__((vector_size(kVector * sizeof(float)), may_alias));
+
+constexpr int kParts = 3;  // registers in a row of the tile
+constexpr int kColumns = kParts * kVector;
+
+KLEIN_TARGET inline Vector all_of(float x) {
+  Vector v = {};
+  return v + x;
+}
+
+/// e^x for x <= 0, as `exponential` computes it.
+KLEIN_TARGET inline Vector exponential_below_zero(Vector x) {
+  const Vector round = all_of(12582912.0f);
+  const Vector lowest = all_of(-87.33654f);
+  const Vector in = x < lowest ? lowest : x;
+  const Vector shifted = in * 1.44269504f + round;
+  const Vector n = shifted - round;
+  const Vector r = (in - n * 0.693359375f) - n * -2.12194440e-4f;
+  Vector p = all_of(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const Integers power = ((Integers)shifted - (Integers)round + 127) << 23;
+  p = p * (Vector)power;
+  return x < lowest ? Vector{} : p;
+}
+
+/// c[i, :] = c[i, :] * keep + sum over k of a[i * a_row + k * a_step] * b[k, :], for Rows rows.
+/// Without `keep` the old c is not read.
+template <int Rows>
+KLEIN_TARGET inline void multiply_rows(const float* a, std::int64_t a_row, std::int64_t a_step,
+                                       const float* b, int steps, const Vector* keep, float* c) {
+  Vector sums[Rows][kParts];
+  auto* out = reinterpret_cast<Vector*>(c);
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 3
+    for (int j = 0; j < kParts; ++j) sums[i][j] = keep ? out[i * kParts + j] * keep[j] : Vector{};
+  const auto* right = reinterpret_cast<const Vector*>(b);
+  for (int k = 0; k < steps; ++k, a += a_step, right += kParts) {
+    const Vector right0 = right[0], right1 = right[1], right2 = right[2];
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+      const Vector left = all_of(a[i * a_row]);
+      sums[i][0] += left * right0;
+      sums[i][1] += left * right1;
+      sums[i][2] += left * right2;
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 3
+    for (int j = 0; j < kParts; ++j) out[i * kParts + j] = sums[i][j];
+}
+
+/// The same for any number of rows.
+KLEIN_TARGET inline void multiply(const float* a, std::int64_t a_row, std::int64_t a_step, int rows,
+                                  const float* b, int steps, const Vector* keep, float* c) {
+  int i = 0;
+  for (; i + kRows <= rows; i += kRows)
+    multiply_rows<kRows>(a + i * a_row, a_row, a_step, b, steps, keep, c + i * kColumns);
+  for (; i < rows; ++i)
+    multiply_rows<1>(a + i * a_row, a_row, a_step, b, steps, keep, c + i * kColumns);
+}
+
+/// Scores of keys that a query does not see become -infinity.
+KLEIN_TARGET inline void hide(const std::int32_t* end, int first, int count, Vector* scores) {
+  const auto* limit = reinterpret_cast<const Integers*>(end);
+  const Vector never = all_of(-__builtin_inff());
+  for (int k = 0; k < count; ++k)
+    for (int j = 0; j < kParts; ++j) {
+      auto& score = scores[k * kParts + j];
+      score = (Integers{} + (first + k)) < limit[j] ? score : never;
+    }
+}
+
+/// Scores become weights relative to the highest score so far; returns in `keep` what the old sums
+/// have to be multiplied by.
+KLEIN_TARGET inline void weigh(const AttentionPanel& panel, int count, Vector* scores,
+                               Vector* keep) {
+  auto* highest = reinterpret_cast<Vector*>(panel.highest);
+  auto* total = reinterpret_cast<Vector*>(panel.total);
+  const Vector never = all_of(-__builtin_inff());
+  Vector base[kParts], sum[kParts];
+  for (int j = 0; j < kParts; ++j) {
+    Vector top = highest[j];
+    for (int k = 0; k < count; ++k) {
+      const Vector score = scores[k * kParts + j];
+      top = score > top ? score : top;
+    }
+    // A query that has seen no key yet: -infinity minus itself would be NaN.
+    base[j] = top == never ? Vector{} : top;
+    keep[j] = exponential_below_zero(highest[j] - base[j]);
+    sum[j] = total[j] * keep[j];
+    highest[j] = top;
+  }
+  for (int k = 0; k < count; ++k)
+    for (int j = 0; j < kParts; ++j) {
+      const Vector weight = exponential_below_zero(scores[k * kParts + j] - base[j]);
+      sum[j] += weight;
+      scores[k * kParts + j] = weight;
+    }
+  for (int j = 0; j < kParts; ++j) total[j] = sum[j];
+}
+
+KLEIN_TARGET void absorb(const AttentionPanel& panel, const AttentionKeys& block, int width,
+                         float* scores) {
+  auto* rows = reinterpret_cast<Vector*>(scores);
+  Vector keep[kParts];
+  multiply(block.keys, width, 1, block.count, panel.queries, width, nullptr, scores);
+  if (panel.end) hide(panel.end, block.first, block.count, rows);
+  weigh(panel, block.count, rows, keep);
+  multiply(block.values, 1, width, width, scores, block.count, keep, panel.sums);
+}

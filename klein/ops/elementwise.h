@@ -1,0 +1,33 @@
+#pragma once
+
+#include "klein/tensor/mlx.h"
+
+namespace klein::ops {
+
+/// x * sigmoid(x).
+///
+/// Dtype    that of x; float32 inside, one rounding
+mx::array silu(const mx::array& x);
+
+/// silu(gate) * up.
+///
+/// Shapes   gate and up of one shape -> the same
+/// Dtype    that of gate and up; silu rounds, then the product rounds
+/// Errors   Error(shape) when the shapes or dtypes differ
+mx::array swiglu(const mx::array& gate, const mx::array& up);
+
+/// swiglu of the two halves of the last axis, gate first.
+///
+/// Shapes   gate_and_up [..., 2 F] -> [..., F]
+/// Dtype    that of gate_and_up
+/// Errors   Error(shape) when the last axis is odd
+mx::array swiglu(const mx::array& gate_and_up);
+
+/// x + gate * y, one gate per batch row and channel.
+///
+/// Shapes   x and y [B, L, C]; gate [B, C] or [B, 1, C] -> [B, L, C]
+/// Dtype    that of x; the product rounds, then the sum rounds
+/// Errors   Error(shape) when the shapes or dtypes do not fit together
+mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& y);
+
+}  // namespace klein::ops

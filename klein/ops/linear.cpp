@@ -1,0 +1,21 @@
+#include "klein/ops/linear.h"
+
+#include "klein/ops/cpu/native.h"
+#include "klein/ops/dispatch.h"
+#include "klein/ops/portable.h"
+#include "klein/tensor/check.h"
+
+namespace klein::ops {
+
+mx::array linear(const mx::array& x, const mx::array& weight,
+                 const std::optional<mx::array>& bias) {
+  expect_axes(weight, 2, "linear weight");
+  expect_last_axis(x, weight.shape(1), "linear input");
+  if (bias) expect_shape(*bias, {weight.shape(0)}, "linear bias");
+
+  if (use_cpu_kernels({x.dtype(), weight.dtype(), bias ? bias->dtype() : x.dtype()}))
+    return native::linear(x, weight, bias);
+  return portable::linear(x, weight, bias);
+}
+
+}  // namespace klein::ops

@@ -1,0 +1,43 @@
+#include "klein/pipeline/request.h"
+
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "klein/core/error.h"
+
+namespace klein {
+namespace {
+
+constexpr int kMaxSide = 4096 * 4096 / 16;
+constexpr long long kMaxPixels = 4096LL * 4096;
+constexpr int kMaxSteps = 1000;
+
+[[noreturn]] void refuse(const std::string& message, std::string hint = {}) {
+  throw Error(ErrorKind::usage, message, std::move(hint));
+}
+
+void check_side(const char* name, const std::optional<int>& side) {
+  if (side && (*side < 16 || *side > kMaxSide))
+    refuse(fmt::format("expected a {} of 16 to {} pixels, got {}", name, kMaxSide, *side));
+}
+
+}  // namespace
+
+void GenerateRequest::validate() const {
+  check_side("width", width);
+  check_side("height", height);
+  if (width && height && static_cast<long long>(*width) * *height > kMaxPixels)
+    refuse(fmt::format("expected at most 4096 x 4096 pixels in all, got {} x {}", *width, *height));
+  if (steps && (*steps < 1 || *steps > kMaxSteps))
+    refuse(fmt::format("expected 1 to {} steps, got {}", kMaxSteps, *steps));
+  if (guidance && !(std::isfinite(*guidance) && *guidance >= 0.0))
+    refuse(fmt::format("expected a guidance of at least 0, got {}", *guidance));
+  if (sigmas.size() > kMaxSteps)
+    refuse(fmt::format("expected at most {} sigmas, got {}", kMaxSteps, sigmas.size()));
+  for (const float sigma : sigmas)
+    if (!(sigma > 0.0f && sigma <= 1.0f))
+      refuse(fmt::format("expected every sigma above 0 and at most 1, got {}", sigma));
+}
+
+}  // namespace klein

@@ -1,0 +1,94 @@
+#include "klein/pipeline/tensor_files.h"
+
+#include <cmath>
+#include <cstring>
+#include <span>
+
+#include <fmt/format.h>
+
+#include "klein/core/error.h"
+#include "klein/io/safetensors.h"
+#include "klein/tensor/check.h"
+
+namespace klein {
+namespace {
+
+bool all_finite(const mx::array& a) {
+  return mx::all(mx::isfinite(mx::astype(a, mx::float32))).item<bool>();
+}
+
+}  // namespace
+
+mx::array read_tensor(const std::filesystem::path& path, const std::string& name) {
+  const auto file = io::SafetensorsFile::open(path);
+  const auto* tensor = file.find(name);
+  if (tensor == nullptr)
+    throw Error(ErrorKind::not_found,
+                fmt::format("expected a tensor `{}`, found none: {}", name, path.string()));
+  mx::Shape shape;
+  for (const auto extent : tensor->shape) shape.push_back(static_cast<int>(extent));
+  const auto bytes = file.bytes(*tensor);
+  const auto read = [&](auto element, mx::Dtype dtype) {
+    std::vector<decltype(element)> values(bytes.size() / sizeof(element));
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return mx::array(values.begin(), shape, dtype);
+  };
+  const auto value = [&] {
+    switch (tensor->dtype) {
+      case io::Dtype::float32: return read(0.0f, mx::float32);
+      case io::Dtype::float16: return read(mx::float16_t{}, mx::float16);
+      case io::Dtype::bfloat16: return read(mx::bfloat16_t{}, mx::bfloat16);
+      default:
+        throw Error(ErrorKind::unsupported,
+                    fmt::format("expected `{}` to be F32, F16 or BF16, got {}: {}", name,
+                                io::dtype_name(tensor->dtype), path.string()));
+    }
+  }();
+  if (!all_finite(value))
+    throw Error(ErrorKind::format,
+                fmt::format("expected finite values in `{}`, got NaN or infinity: {}", name,
+                            path.string()));
+  return value;
+}
+
+void write_tensor(const std::filesystem::path& path, const std::string& name,
+                  const mx::array& value, bool overwrite) {
+  auto whole = mx::contiguous(value);
+  mx::eval(whole);
+  mx::synchronize();
+  const auto dtype = whole.dtype() == mx::bfloat16 ? io::Dtype::bfloat16 : io::Dtype::float32;
+  if (whole.dtype() != mx::bfloat16 && whole.dtype() != mx::float32)
+    throw Error(ErrorKind::internal, "cannot write " + describe(whole));
+  io::write_safetensors(
+      path,
+      {{.name = name,
+        .dtype = dtype,
+        .shape = {whole.shape().begin(), whole.shape().end()},
+        .data = {reinterpret_cast<const std::byte*>(whole.data<char>()), whole.nbytes()}}},
+      {}, overwrite ? io::Overwrite::replace : io::Overwrite::refuse);
+}
+
+void expect_finite(const mx::array& latents) {
+  if (!all_finite(latents))
+    throw Error(ErrorKind::internal, "expected finite latents, but the model made NaN or infinity",
+                "Try --dtype float32; if that fails too, the weights are damaged.");
+}
+
+io::Image to_image(const mx::array& pixels) {
+  const auto half = scalar_like(pixels, 0.5f);
+  const auto unit = mx::clip(pixels * half + half, scalar_like(pixels, 0.0f),
+                             scalar_like(pixels, 1.0f));
+  const auto levels = mx::round(mx::astype(unit, mx::float32) * mx::array(255.0f));
+  auto bytes = mx::contiguous(mx::astype(levels, mx::uint8));
+  mx::eval(bytes);
+  mx::synchronize();
+
+  io::Image image;
+  image.width = pixels.shape(2);
+  image.height = pixels.shape(1);
+  const auto* data = bytes.data<std::uint8_t>();
+  image.rgb.assign(data, data + bytes.size());
+  return image;
+}
+
+}  // namespace klein

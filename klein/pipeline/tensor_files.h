@@ -1,0 +1,34 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "klein/io/image.h"
+#include "klein/tensor/mlx.h"
+
+namespace klein {
+
+/// The tensor `name` of a safetensors file, in memory.
+///
+/// Dtype    as in the file: float32, float16 or bfloat16
+/// Errors   Error(not_found) when file or tensor is missing; Error(format) for a broken file, and
+///          when a value is not finite; Error(unsupported) for a tensor of another type
+mx::array read_tensor(const std::filesystem::path& path, const std::string& name);
+
+/// Writes one tensor as a safetensors file, whole or not at all.
+///
+/// Errors   Error(io) when the file exists and may not be overwritten, or cannot be written
+void write_tensor(const std::filesystem::path& path, const std::string& name, const mx::array& value,
+                  bool overwrite);
+
+/// Throws Error(internal) when a value of the model's result is not finite.
+void expect_finite(const mx::array& latents);
+
+/// One decoded picture as 8-bit RGB.
+///
+/// Shapes   pixels [1, H, W, 3], about [-1, 1]
+/// Dtype    halved, shifted and clamped to [0, 1] in the dtype of `pixels`, then rounded half to even
+/// Source   diffusers image_processor.py, postprocess
+io::Image to_image(const mx::array& pixels);
+
+}  // namespace klein
