@@ -4,11 +4,13 @@
 ///
 ///   klein::Engine engine({.model = "demo"});
 ///   const auto result = engine.generate({.prompt = "a red apple", .seed = 7});
-///   klein::io::save_image("apple.png", result.images.front());
+///   klein::io::save_new("apple.png", klein::io::encode(result.images.front(),
+///                                                      klein::io::ImageFormat::png));
 
 #include "klein/core/error.h"
 #include "klein/core/options.h"
 #include "klein/core/progress.h"
 #include "klein/engine/engine.h"
+#include "klein/io/file.h"
 #include "klein/io/image.h"
 #include "klein/pipeline/request.h"

@@ -1,5 +1,7 @@
 #include "klein/tokenizer/added_tokens.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "klein/io/text.h"
@@ -74,10 +76,18 @@ std::vector<AddedToken> read_added_tokens(const TokenizerFile& file) {
     file.fail(ErrorKind::format,
               fmt::format("expected `added_tokens` to be an array, got {}", io::describe(entries)));
 
+  // Tokenizers numbers added tokens itself: a file that says something else would mean different
+  // ids to different readers.
+  int next_id = static_cast<int>(file.vocabulary.count());
   Vocabulary seen;
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    tokens.push_back(EntryReader(file, entries[i], i).read());
-    expect_no_conflict(file, tokens.back(), seen);
+    const AddedToken token = EntryReader(file, entries[i], i).read();
+    expect_no_conflict(file, token, seen);
+    if (!file.vocabulary.find(token.content) && token.id != next_id)
+      file.fail(ErrorKind::format, fmt::format("expected id {} for the added token {}, got {}",
+                                               next_id, io::in_quotes(token.content), token.id));
+    next_id = std::max(next_id, token.id + 1);
+    tokens.push_back(token);
   }
   return tokens;
 }

@@ -22,7 +22,8 @@ struct AddedToken {
 /// The entries of `added_tokens`, in the order of the file.
 ///
 /// Errors   Error(format) for a wrong type, an empty or repeated content, a repeated id, and an id
-///          that contradicts `model.vocab`; Error(unsupported) for lstrip, rstrip and single_word
+///          that contradicts `model.vocab` or leaves a gap; Error(unsupported) for lstrip, rstrip
+///          and single_word
 std::vector<AddedToken> read_added_tokens(const TokenizerFile& file);
 
 /// A piece of text: one added token, or the text between two.

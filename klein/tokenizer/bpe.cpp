@@ -186,11 +186,12 @@ Bpe::Bpe(const TokenizerFile& file) : merges_(file.merges.size()) {
   int expected_id = static_cast<int>(byte_ids_.size());
   for (std::size_t rank = 0; rank < file.merges.size(); ++rank, ++expected_id) {
     const auto [left, right] = file.merges[rank];
+    const int left_id = token_of_merge(file, rank, left);
+    const int right_id = token_of_merge(file, rank, right);
     joined.assign(left).append(right);
     if (file.vocabulary.text(expected_id) != joined)
       expected_id = token_of_merge(file, rank, joined);
-    merges_.set(token_of_merge(file, rank, left), token_of_merge(file, rank, right),
-                {static_cast<int>(rank), expected_id});
+    merges_.set(left_id, right_id, {static_cast<int>(rank), expected_id});
   }
 }
 

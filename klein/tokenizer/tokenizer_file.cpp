@@ -80,28 +80,29 @@ class Reader {
   void read_merges() {
     if (!cursor_.take('[')) fail_type("`model.merges` to be an array", cursor_value());
     for (bool is_first = true; cursor_.next_element(']', is_first); is_first = false) {
+      const std::size_t rank = file_.merges.size();
       if (cursor_.take('['))
-        read_pair();
+        read_pair(rank);
       else if (cursor_.peek() == '"')
-        add_spaced_merge(cursor_.string());
+        add_spaced_merge(cursor_.string(), rank);
       else
-        fail_merge();
+        fail_merge(rank);
     }
   }
 
-  void read_pair() {
+  void read_pair(std::size_t rank) {
     for (int part = 0; part < 2; ++part) {
-      if (part == 1 && !cursor_.take(',')) fail_merge();
-      if (cursor_.peek() != '"') fail_merge();
+      if (part == 1 && !cursor_.take(',')) fail_merge(rank);
+      if (cursor_.peek() != '"') fail_merge(rank);
       file_.merges.add_part(cursor_.string());
     }
-    if (!cursor_.take(']')) fail_merge();
+    if (!cursor_.take(']')) fail_merge(rank);
   }
 
-  void add_spaced_merge(std::string_view rule) {
+  void add_spaced_merge(std::string_view rule, std::size_t rank) {
     const std::size_t space = rule.find(' ');
     if (space == std::string_view::npos || rule.find(' ', space + 1) != std::string_view::npos)
-      fail_merge();
+      fail_merge(rank);
     file_.merges.add_part(rule.substr(0, space));
     file_.merges.add_part(rule.substr(space + 1));
   }
@@ -124,8 +125,8 @@ class Reader {
   [[noreturn]] void fail_type(std::string_view expected, const json& got) const {
     fail(fmt::format("expected {}, got {}", expected, io::describe(got)));
   }
-  [[noreturn]] void fail_merge() const {
-    fail(fmt::format("expected merge {} to be \"a b\" or [\"a\", \"b\"]", file_.merges.size()));
+  [[noreturn]] void fail_merge(std::size_t rank) const {
+    fail(fmt::format("expected merge {} to be \"a b\" or [\"a\", \"b\"]", rank));
   }
 
   JsonCursor cursor_;

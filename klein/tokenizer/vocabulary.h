@@ -29,7 +29,7 @@ class Vocabulary {
   /// One more than the largest id: the rows that an embedding table has to have.
   int size() const { return static_cast<int>(entry_of_id_.size()); }
 
-  bool empty() const { return entries_.empty(); }
+  std::size_t count() const { return entries_.size(); }
 
  private:
   struct Entry {

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <limits>
 
-#include "klein/ops/cpu/attention_tile.h"
 #include "klein/ops/cpu/convert.h"
 #include "klein/ops/cpu/kernel.h"
 #include "klein/ops/cpu/native.h"
+#include "klein/ops/cpu/tile.h"
 #include "klein/ops/portable.h"
 
 namespace klein::ops::native {
@@ -78,9 +78,9 @@ void store_row(const float* in, Bf16* out, std::int64_t count) {
 template <typename T>
 class Task {
  public:
-  Task(const Plan& plan, const AttentionTile& tile, const Rows& q, const Rows& k, const Rows& v,
-       float scale, const AttentionMask& mask, T* out)
-      : p_(plan), tile_(tile), q_(q), k_(k), v_(v), scale_(scale), mask_(mask), out_(out) {}
+  Task(const Plan& plan, const Tile& code, const Rows& q, const Rows& k, const Rows& v, float scale,
+       const AttentionMask& mask, T* out)
+      : p_(plan), code_(code), q_(q), k_(k), v_(v), scale_(scale), mask_(mask), out_(out) {}
 
   void run(std::int64_t index, const Workspace& w) const {
     const auto block = index % p_.blocks, head = index / p_.blocks % p_.kv_heads;
@@ -145,7 +145,7 @@ class Task {
                                  straddles ? w.ends.data() + columns : nullptr};
     const AttentionKeys keys = {w.keys.data(), w.values.data(), static_cast<int>(count),
                                 static_cast<int>(key)};
-    tile_.absorb(view, keys, static_cast<int>(p_.width), w.scores.data());
+    code_.absorb(view, keys, static_cast<int>(p_.width), w.scores.data());
   }
 
   void store(const Workspace& w, std::int64_t batch, std::int64_t first, std::int64_t head,
@@ -161,7 +161,7 @@ class Task {
   }
 
   const Plan& p_;
-  const AttentionTile& tile_;
+  const Tile& code_;
   const Rows &q_, &k_, &v_;
   float scale_;
   const AttentionMask& mask_;
@@ -171,10 +171,10 @@ class Task {
 template <typename T>
 void run_attention(const std::vector<mx::array>& in, float scale, const AttentionMask& mask,
                    T* out) {
-  const auto& tile = attention_tile();
-  const auto plan = make_plan(in[0], in[1], tile.columns);
+  const auto& code = tile();
+  const auto plan = make_plan(in[0], in[1], code.columns());
   const Rows q(in[0]), k(in[1]), v(in[2]);
-  const Task<T> task(plan, tile, q, k, v, scale, mask, out);
+  const Task<T> task(plan, code, q, k, v, scale, mask, out);
   const auto tasks = plan.batch * plan.kv_heads * plan.blocks;
   std::vector<Workspace> workspaces;
   for (int i = 0; i < std::min<std::int64_t>(thread_count(), tasks); ++i)

@@ -1,7 +1,6 @@
-#include <algorithm>
 #include <cstring>
 
-#include "klein/ops/cpu/convert.h"
+#include "klein/ops/cpu/direct_conv.h"
 #include "klein/ops/cpu/kernel.h"
 #include "klein/ops/cpu/native.h"
 #include "klein/ops/cpu/onednn.h"
@@ -9,47 +8,6 @@
 
 namespace klein::ops::native {
 namespace {
-
-/// Floats of unpacked picture that are held at a time.
-constexpr std::int64_t kStripeFloats = 1 << 22;
-
-/// Rows `from`..`to` of the output as a convolution of its own, and the first input row it reads.
-struct Stripe {
-  ConvolutionSizes sizes;
-  std::int64_t first_row;
-};
-
-Stripe cut(const ConvolutionSizes& whole, std::int64_t from, std::int64_t to) {
-  Stripe stripe{whole, 0};
-  const auto begin = from * whole.stride - whole.top;
-  const auto end = (to - 1) * whole.stride - whole.top + whole.kernel_height;
-  stripe.first_row = std::clamp<std::int64_t>(begin, 0, whole.height);
-  const auto last_row = std::clamp<std::int64_t>(end, stripe.first_row, whole.height);
-  stripe.sizes.batch = 1;
-  stripe.sizes.height = last_row - stripe.first_row;
-  stripe.sizes.top = stripe.first_row - begin;
-  stripe.sizes.bottom = end - last_row;
-  return stripe;
-}
-
-/// A bfloat16 picture on a processor that multiplies float32: unpacked stripe by stripe.
-void convolve_stripes(const ConvolutionSizes& whole, const Bf16* x, const float* w,
-                      const float* bias, Bf16* y) {
-  const auto in_row = whole.width * whole.channels, out_row = whole.out_width() * whole.filters;
-  const auto rows = std::clamp<std::int64_t>(
-      kStripeFloats / std::max(in_row * whole.stride, out_row), 1, whole.out_height());
-  const auto most_in = (rows - 1) * whole.stride + whole.kernel_height;
-  const Scratch<float> in(static_cast<std::size_t>(std::min(most_in, whole.height) * in_row));
-  const Scratch<float> out(static_cast<std::size_t>(rows * out_row));
-  for (std::int64_t b = 0; b < whole.batch; ++b)
-    for (std::int64_t from = 0; from < whole.out_height(); from += rows) {
-      const auto to = std::min(from + rows, whole.out_height());
-      const auto [sizes, first_row] = cut(whole, from, to);
-      widen_all(x + (b * whole.height + first_row) * in_row, in.data(), sizes.height * in_row);
-      convolution(sizes, in.data(), w, bias, out.data());
-      narrow_all(out.data(), y + (b * whole.out_height() + from) * out_row, (to - from) * out_row);
-    }
-}
 
 void run_conv2d(const std::vector<mx::array>& in, mx::array& out, int stride, Padding padding) {
   const Dense x(in[0]);
@@ -69,9 +27,10 @@ void run_conv2d(const std::vector<mx::array>& in, mx::array& out, int stride, Pa
     return convolution(sizes, x.data<void>(), w.data<void>(), offsets, out.data<void>());
   }
   const auto w = floats_of(in[1]);
-  if (out.dtype() == mx::float32)
-    return convolution(sizes, x.data<void>(), w.data(), offsets, out.data<void>());
-  convolve_stripes(sizes, x.data<Bf16>(), w.data(), offsets, out.data<Bf16>());
+  with_type(out.dtype(), [&](auto type) {
+    using T = decltype(type);
+    direct_convolution(sizes, x.data<T>(), w.data(), offsets, out.data<T>());
+  });
 }
 
 }  // namespace

@@ -6,6 +6,9 @@
 #include <utility>
 
 #include <omp.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "mlx/allocator.h"
 #include "mlx/backend/cpu/encoder.h"
@@ -32,6 +35,7 @@ class CpuKernel : public mx::Primitive {
     auto& output = outputs[0];
     output.set_data(mx::allocator::malloc(output.nbytes()));
     if (output.size() == 0) return;
+    advise_large_pages(output.data<void>(), output.nbytes());
     auto& encoder = mx::cpu::get_command_encoder(stream());
     // MLX keeps the buffers alive until the task has run.
     std::vector<mx::array> weak;
@@ -93,6 +97,19 @@ mx::array cpu_kernel(const char* name, std::vector<mx::array> inputs, mx::Shape 
   return mx::array(std::move(shape), dtype,
                    std::make_shared<CpuKernel>(name, std::move(body), std::move(twin)),
                    std::move(inputs));
+}
+
+void advise_large_pages(void* data, std::size_t bytes) noexcept {
+#ifdef __linux__
+  constexpr std::size_t kPage = 4096, kWorthIt = 4 << 20;
+  if (bytes < kWorthIt) return;
+  const auto begin = (reinterpret_cast<std::uintptr_t>(data) + kPage - 1) / kPage * kPage;
+  const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / kPage * kPage;
+  // An advice: where pages are larger, or the system has no large ones, nothing is lost.
+  static_cast<void>(::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));
+#else
+  static_cast<void>(data), static_cast<void>(bytes);
+#endif
 }
 
 Rows::Rows(const mx::array& a) : data_(a.data<void>()) {

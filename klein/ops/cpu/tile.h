@@ -27,15 +27,34 @@ struct AttentionKeys {
 
 inline constexpr int kKeyBlock = 64;
 
-/// Code for one kind of processor.
-struct AttentionTile {
-  int columns;  ///< queries in a panel
+/// c[i, :] = sum over k of a[i * a_row + k * a_step] * b[k, :], added to the old c or not.
+///
+/// Shapes   b [steps, parts * lanes] and c [rows, parts * lanes], aligned as registers are
+struct Product {
+  const float* a;
+  std::int64_t a_row, a_step;
+  int rows, steps;
+  int parts;  ///< registers in a row, 1 to kMostParts
+  const float* b;
+  float* c;
+  bool add;
+};
+
+inline constexpr int kMostParts = 3;
+
+/// Code for one kind of processor, whose registers decide how many columns it takes at once.
+struct Tile {
+  int lanes;  ///< floats in a register
+
+  int columns() const { return lanes * kMostParts; }  ///< of an attention panel
+
+  void (*multiply)(const Product& product);
 
   /// Takes one block of keys into the panel; `scores` is scratch of [kKeyBlock, columns].
   void (*absorb)(const AttentionPanel& panel, const AttentionKeys& block, int width, float* scores);
 };
 
 /// The fastest tile that this processor can run.
-const AttentionTile& attention_tile();
+const Tile& tile();
 
 }  // namespace klein::ops::native

@@ -1,4 +1,4 @@
-#include "klein/ops/cpu/attention_tile.h"
+#include "klein/ops/cpu/tile.h"
 
 namespace klein::ops::native {
 
@@ -6,14 +6,14 @@ namespace baseline {
 
 #define KLEIN_TARGET
 #ifdef __aarch64__
-constexpr int kVector = 4, kRows = 8;  // 32 registers
+constexpr int kVector = 4, kSums = 24;  // of 32 registers
 #else
-constexpr int kVector = 4, kRows = 4;  // 16 registers
+constexpr int kVector = 4, kSums = 12;  // of 16 registers
 #endif
-#include "klein/ops/cpu/attention_tile.inl"
+#include "klein/ops/cpu/tile.inl"
 #undef KLEIN_TARGET
 
-constexpr AttentionTile kTile = {kColumns, absorb};
+constexpr Tile kTile = {kVector, multiply, absorb};
 
 }  // namespace baseline
 
@@ -22,26 +22,26 @@ constexpr AttentionTile kTile = {kColumns, absorb};
 namespace avx2 {
 
 #define KLEIN_TARGET __attribute__((target("avx2,fma")))
-constexpr int kVector = 8, kRows = 4;
-#include "klein/ops/cpu/attention_tile.inl"
+constexpr int kVector = 8, kSums = 12;
+#include "klein/ops/cpu/tile.inl"
 #undef KLEIN_TARGET
 
-constexpr AttentionTile kTile = {kColumns, absorb};
+constexpr Tile kTile = {kVector, multiply, absorb};
 
 }  // namespace avx2
 
 namespace avx512 {
 
 #define KLEIN_TARGET __attribute__((target("avx512f")))
-constexpr int kVector = 16, kRows = 8;
-#include "klein/ops/cpu/attention_tile.inl"
+constexpr int kVector = 16, kSums = 24;
+#include "klein/ops/cpu/tile.inl"
 #undef KLEIN_TARGET
 
-constexpr AttentionTile kTile = {kColumns, absorb};
+constexpr Tile kTile = {kVector, multiply, absorb};
 
 }  // namespace avx512
 
-const AttentionTile& attention_tile() {
+const Tile& tile() {
   if (__builtin_cpu_supports("avx512f")) return avx512::kTile;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::kTile;
   return baseline::kTile;
@@ -49,7 +49,7 @@ const AttentionTile& attention_tile() {
 
 #else
 
-const AttentionTile& attention_tile() {
+const Tile& tile() {
   return baseline::kTile;
 }
 

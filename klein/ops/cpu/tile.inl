@@ -1,17 +1,16 @@
-// The body of an AttentionTile. Included once for each kind of processor, inside a namespace of its
-// own, with KLEIN_TARGET, kVector (floats in a register) and kRows (rows that are computed at once)
+// The body of a Tile. Included once for each kind of processor, inside a namespace of its
+// own, with KLEIN_TARGET, kVector (floats in a register) and kSums (registers that hold sums)
 // defined: vector code must be compiled for its processor from the start, it cannot be inlined into
 // a function for another one.
 
 using Vector = float __attribute__((vector_size(kVector * sizeof(float)), may_alias));
 using Integers = std::int32_t __attribute__((vector_size(kVector * sizeof(float)), may_alias));
 
-constexpr int kParts = 3;  // registers in a row of the tile
-constexpr int kColumns = kParts * kVector;
+constexpr int kParts = kMostParts;  // registers in a row of an attention panel
 
+/// x in every place; x - 0 is x for every float, so that the subtraction costs nothing.
 KLEIN_TARGET inline Vector all_of(float x) {
-  Vector v = {};
-  return v + x;
+  return x - Vector{};
 }
 
 /// e^x for x <= 0, as `exponential` computes it.
@@ -34,42 +33,46 @@ KLEIN_TARGET inline Vector exponential_below_zero(Vector x) {
   return x < lowest ? Vector{} : p;
 }
 
-/// c[i, :] = c[i, :] * keep + sum over k of a[i * a_row + k * a_step] * b[k, :], for Rows rows.
-/// Without `keep` the old c is not read.
-template <int Rows>
+/// c[i, :] = c[i, :] * keep + sum over k of a[i * a_row + k * a_step] * b[k, :], for Rows rows of
+/// Parts registers. Without `keep` the old c is not read.
+template <int Rows, int Parts>
 KLEIN_TARGET inline void multiply_rows(const float* a, std::int64_t a_row, std::int64_t a_step,
                                        const float* b, int steps, const Vector* keep, float* c) {
-  Vector sums[Rows][kParts];
+  Vector sums[Rows][Parts];
   auto* out = reinterpret_cast<Vector*>(c);
-#pragma GCC unroll 16
+#pragma GCC unroll 24
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 3
-    for (int j = 0; j < kParts; ++j) sums[i][j] = keep ? out[i * kParts + j] * keep[j] : Vector{};
+    for (int j = 0; j < Parts; ++j) sums[i][j] = keep ? out[i * Parts + j] * keep[j] : Vector{};
   const auto* right = reinterpret_cast<const Vector*>(b);
-  for (int k = 0; k < steps; ++k, a += a_step, right += kParts) {
-    const Vector right0 = right[0], right1 = right[1], right2 = right[2];
-#pragma GCC unroll 16
+  for (int k = 0; k < steps; ++k, a += a_step, right += Parts) {
+    Vector row[Parts];
+#pragma GCC unroll 3
+    for (int j = 0; j < Parts; ++j) row[j] = right[j];
+#pragma GCC unroll 24
     for (int i = 0; i < Rows; ++i) {
       const Vector left = all_of(a[i * a_row]);
-      sums[i][0] += left * right0;
-      sums[i][1] += left * right1;
-      sums[i][2] += left * right2;
+#pragma GCC unroll 3
+      for (int j = 0; j < Parts; ++j) sums[i][j] += left * row[j];
     }
   }
-#pragma GCC unroll 16
+#pragma GCC unroll 24
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 3
-    for (int j = 0; j < kParts; ++j) out[i * kParts + j] = sums[i][j];
+    for (int j = 0; j < Parts; ++j) out[i * Parts + j] = sums[i][j];
 }
 
 /// The same for any number of rows.
-KLEIN_TARGET inline void multiply(const float* a, std::int64_t a_row, std::int64_t a_step, int rows,
-                                  const float* b, int steps, const Vector* keep, float* c) {
+template <int Parts>
+KLEIN_TARGET inline void multiply_all(const float* a, std::int64_t a_row, std::int64_t a_step,
+                                      int rows, const float* b, int steps, const Vector* keep,
+                                      float* c) {
+  constexpr int kRows = kSums / Parts, kColumns = Parts * kVector;
   int i = 0;
   for (; i + kRows <= rows; i += kRows)
-    multiply_rows<kRows>(a + i * a_row, a_row, a_step, b, steps, keep, c + i * kColumns);
+    multiply_rows<kRows, Parts>(a + i * a_row, a_row, a_step, b, steps, keep, c + i * kColumns);
   for (; i < rows; ++i)
-    multiply_rows<1>(a + i * a_row, a_row, a_step, b, steps, keep, c + i * kColumns);
+    multiply_rows<1, Parts>(a + i * a_row, a_row, a_step, b, steps, keep, c + i * kColumns);
 }
 
 /// Scores of keys that a query does not see become -infinity.
@@ -116,8 +119,19 @@ KLEIN_TARGET void absorb(const AttentionPanel& panel, const AttentionKeys& block
                          float* scores) {
   auto* rows = reinterpret_cast<Vector*>(scores);
   Vector keep[kParts];
-  multiply(block.keys, width, 1, block.count, panel.queries, width, nullptr, scores);
+  multiply_all<kParts>(block.keys, width, 1, block.count, panel.queries, width, nullptr, scores);
   if (panel.end) hide(panel.end, block.first, block.count, rows);
   weigh(panel, block.count, rows, keep);
-  multiply(block.values, 1, width, width, scores, block.count, keep, panel.sums);
+  multiply_all<kParts>(block.values, 1, width, width, scores, block.count, keep, panel.sums);
+}
+
+KLEIN_TARGET void multiply(const Product& p) {
+  const Vector once[kMostParts] = {all_of(1.0f), all_of(1.0f), all_of(1.0f)};
+  const Vector* keep = p.add ? once : nullptr;
+  if (p.parts == 1)
+    multiply_all<1>(p.a, p.a_row, p.a_step, p.rows, p.b, p.steps, keep, p.c);
+  else if (p.parts == 2)
+    multiply_all<2>(p.a, p.a_row, p.a_step, p.rows, p.b, p.steps, keep, p.c);
+  else
+    multiply_all<3>(p.a, p.a_row, p.a_step, p.rows, p.b, p.steps, keep, p.c);
 }

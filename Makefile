@@ -1,0 +1,74 @@
+# klein.cpp: `make image` draws a picture, `make test` runs every test. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+# The README's first picture. README.md shows the same words (tests/e2e/readme_test.py).
+PROMPT ?= a red apple on the left and a blue fish on the right, on a yellow background
+SEED ?= 7
+OUTPUT ?= out.png
+
+ifdef CUDA
+preset := cuda
+program := build/cuda/klein
+venv := .venv-cuda
+setup := tools/setup.sh --cuda
+else
+preset := release
+program := build/klein
+venv := .venv
+setup := tools/setup.sh
+endif
+# Where the system's CMake is too old, the set-up puts one here.
+export PATH := $(CURDIR)/$(venv)/bin:$(PATH)
+
+.PHONY: help image test build dev tidy asan format check install clean setup
+
+help:  ## This list
+	@echo "make image [CUDA=1]      set up, build, draw the README's picture to $(OUTPUT)"
+	@echo "make test [CUDA=1]       set up, build, run every test"
+	@echo "make build [CUDA=1]      set up and build $(program)"
+	@echo "make dev                 debug build, warnings are errors, then every test"
+	@echo "make asan                the same with address and undefined-behaviour sanitizers"
+	@echo "make tidy                clang-tidy over every file"
+	@echo "make format              lay out every C++ file anew"
+	@echo "make install [PREFIX=D]  library, headers, program and demo model [/usr/local]"
+	@echo "make clean               remove build/; the Python environment stays"
+
+setup:
+	@$(setup)
+
+build: setup
+	@cmake --preset $(preset) >/dev/null
+	@cmake --build --preset $(preset) --target klein_program
+
+image: build
+	$(program) generate "$(PROMPT)" --model demo --seed $(SEED) --output $(OUTPUT) --overwrite
+
+test:
+	@$(setup) --test
+	@cmake --preset $(preset) >/dev/null
+	@cmake --build --preset $(preset)
+	@ctest --preset $(preset)
+
+dev asan:
+	@tools/setup.sh --test
+	@cmake --workflow --preset $@
+
+tidy:
+	@tools/setup.sh --tidy
+	@cmake --workflow --preset tidy
+
+format:
+	@tools/setup.sh --test
+	@tools/check_format.py --fix
+
+PREFIX ?= /usr/local
+install: build
+	@cmake -DCMAKE_INSTALL_PREFIX="$(PREFIX)" build/$(preset) >/dev/null
+	@cmake --build --preset $(preset) --target klein_program
+	@cmake --install build/$(preset) --prefix "$(PREFIX)"
+
+clean:
+	rm -rf build

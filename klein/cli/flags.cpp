@@ -1,0 +1,147 @@
+#include "klein/cli/flags.h"
+
+#include <charconv>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "klein/core/error.h"
+#include "klein/io/text.h"
+
+namespace klein::cli {
+namespace {
+
+constexpr char kGuard = '\x1f';
+
+[[noreturn]] void refuse(std::string_view what, std::string_view expected, std::string_view got,
+                         std::string hint = {}) {
+  throw Error(ErrorKind::usage,
+              fmt::format("expected {} to be {}, got {}", what, expected, io::in_quotes(got)),
+              std::move(hint));
+}
+
+/// The whole of `text` as a number, or nothing.
+template <typename T>
+std::optional<T> whole(std::string_view text) {
+  T number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+}  // namespace
+
+bool is_number(std::string_view text) {
+  double number = 0.0;
+  const auto result = std::from_chars(text.data(), text.data() + text.size(), number);
+  return result.ec != std::errc::invalid_argument && result.ptr == text.data() + text.size();
+}
+
+std::uint64_t parse_seed(std::string_view text) {
+  const auto seed = whole<std::uint64_t>(text);
+  if (!seed) refuse("a seed", "a whole number from 0 to 18446744073709551615", text);
+  return *seed;
+}
+
+int parse_int(std::string_view text, std::string_view what) {
+  const auto number = whole<int>(text);
+  if (!number) refuse(what, "a whole number", text);
+  return *number;
+}
+
+double parse_double(std::string_view text, std::string_view what) {
+  const auto number = whole<double>(text);
+  if (!number) refuse(what, "a number", text);
+  return *number;
+}
+
+std::optional<int> parse_side(std::string_view text, std::string_view what) {
+  if (text == "auto") return std::nullopt;
+  const bool is_scale = (text.ends_with('x') || text.ends_with('X')) &&
+                        whole<double>(text.substr(0, text.size() - 1)).has_value();
+  if (is_scale)
+    refuse(what, "a number of pixels or auto", text,
+           "A scale needs a picture to scale, and this command takes none.");
+  const auto pixels = whole<int>(text);
+  if (!pixels) refuse(what, "a whole number of pixels or auto", text);
+  return pixels;
+}
+
+CLI::Option* add_value(CLI::App& command, const std::string& flag, const char* type,
+                       const std::string& help, SetText set) {
+  return command
+      .add_option_function<std::string>(
+          flag, [set = std::move(set)](const std::string& text) { set(unguarded(text)); }, help)
+      ->take_last()
+      ->type_name(type);
+}
+
+CLI::Option* add_int(CLI::App& command, const std::string& flag, std::optional<int>& target,
+                     const std::string& help) {
+  return add_value(command, flag, value::kNumber, help,
+                   [&target, flag](const std::string& text) { target = parse_int(text, flag); });
+}
+
+CLI::Option* add_choice(CLI::App& command, const std::string& flag,
+                        const std::vector<std::string>& words, const std::string& help,
+                        std::function<void(std::size_t)> set) {
+  const auto choose = [words, flag, set = std::move(set)](const std::string& text) {
+    for (std::size_t i = 0; i < words.size(); ++i)
+      if (text == words[i]) return set(i);
+    refuse(flag, fmt::format("{}", fmt::join(words, " or ")), text);
+  };
+  return add_value(command, flag, value::kText, help, choose)
+      ->type_name(fmt::format("{}", fmt::join(words, "|")));
+}
+
+CLI::Option* add_model_flag(CLI::App& command, std::string& model) {
+  return add_value(command, "-m,--model", value::kModel,
+                   fmt::format("Model: a name or a folder [{}]", model),
+                   [&model](const std::string& text) { model = text; })
+      ->envname("KLEIN_MODEL");
+}
+
+void add_engine_flags(CLI::App& command, EngineOptions& options) {
+  add_model_flag(command, options.model);
+  add_choice(command, "--dtype", {"bfloat16", "float32"}, "Numbers to compute with [bfloat16]",
+             [&options](std::size_t i) {
+               options.precision = i == 0 ? Precision::bfloat16 : Precision::float32;
+             });
+  add_choice(command, "--device", {"auto", "cpu", "gpu"}, "Where to compute [auto]",
+             [&options](std::size_t i) {
+               options.device = i == 0   ? DeviceChoice::automatic
+                                : i == 1 ? DeviceChoice::cpu
+                                         : DeviceChoice::gpu;
+             });
+}
+
+void add_size_flags(CLI::App& command, GenerateRequest& request) {
+  for (const auto& [flag, target] :
+       {std::pair{"--width", &request.width}, std::pair{"--height", &request.height}})
+    add_value(command, flag, value::kNumber, "Pixels, or auto [the model's own size]",
+              [flag = flag, target = target](const std::string& text) {
+                *target = parse_side(text, flag);
+              });
+  add_int(command, "--steps", request.steps, "Denoising steps [the model's own]");
+}
+
+std::string guarded(std::string text) {
+  if (text.starts_with('[') && (text.ends_with(']') || text.ends_with(kGuard))) text += kGuard;
+  return text;
+}
+
+std::string unguarded(std::string text) {
+  if (text.starts_with('[') && text.ends_with(kGuard)) text.pop_back();
+  return text;
+}
+
+std::string stripped(std::string_view text) {
+  constexpr std::string_view blanks = " \t\n\v\f\r";
+  const auto first = text.find_first_not_of(blanks);
+  if (first == std::string_view::npos) return {};
+  return std::string(text.substr(first, text.find_last_not_of(blanks) - first + 1));
+}
+
+}  // namespace klein::cli

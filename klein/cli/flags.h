@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "klein/engine/engine.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace klein::cli {
+
+/// What a flag's value is; completions offer files, folders or the words themselves for it.
+namespace value {
+inline constexpr const char* kText = "TEXT";
+inline constexpr const char* kNumber = "N";
+inline constexpr const char* kFile = "FILE";
+inline constexpr const char* kModel = "NAME|DIR";
+}  // namespace value
+
+/// Whether a text looks like a number, in range or not: "7", "-3", "1e5", "nan".
+bool is_number(std::string_view text);
+
+/// A whole number of at most 64 bits, or a decimal number.
+///
+/// Errors   Error(usage) "expected `what` ..., got "text"" when the text is anything else
+std::uint64_t parse_seed(std::string_view text);
+int parse_int(std::string_view text, std::string_view what);
+double parse_double(std::string_view text, std::string_view what);
+
+/// A side of a picture: pixels, or `auto` for the model's own size.
+///
+/// Errors   Error(usage) for anything else, with the reason for a scale such as 2x
+std::optional<int> parse_side(std::string_view text, std::string_view what);
+
+using SetText = std::function<void(const std::string&)>;
+
+/// A flag with one value; when it is given twice the last one holds.
+CLI::Option* add_value(CLI::App& command, const std::string& flag, const char* type,
+                       const std::string& help, SetText set);
+
+CLI::Option* add_int(CLI::App& command, const std::string& flag, std::optional<int>& target,
+                     const std::string& help);
+
+/// A flag whose value is one of a few words; `set` gets the index.
+CLI::Option* add_choice(CLI::App& command, const std::string& flag,
+                        const std::vector<std::string>& words, const std::string& help,
+                        std::function<void(std::size_t)> set);
+
+/// -m, --model, --dtype and --device.
+void add_engine_flags(CLI::App& command, EngineOptions& options);
+
+/// -m, --model alone: $KLEIN_MODEL where it is not given, else what `model` holds.
+CLI::Option* add_model_flag(CLI::App& command, std::string& model);
+
+/// --width, --height and --steps.
+void add_size_flags(CLI::App& command, GenerateRequest& request);
+
+/// CLI11 takes a value in brackets apart, "[a,b]", where a flag has a list of them. A text that was
+/// guarded before the parsing is left whole; unguarded() then gives it back as it was.
+std::string guarded(std::string text);
+std::string unguarded(std::string text);
+
+/// A text without the blanks and line breaks around it.
+std::string stripped(std::string_view text);
+
+}  // namespace klein::cli

@@ -1,0 +1,97 @@
+"""The smaller commands, the shells' completions and the demo model, with the real program."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import unittest
+
+import support
+from support import PROMPT, ROOT, TINY, ProgramTest
+
+DEMO = ROOT / "models/demo"
+
+
+class Commands(ProgramTest):
+    def test_version_and_help(self):
+        self.assertRegex(self.klein("--version").stdout, r"^klein \d+\.\d+\.\d+\n$")
+        commands = ("generate", "tokenize", "bench", "models", "completions")
+        overview = self.klein("--help").stdout
+        for command in commands:
+            self.assertIn(command, overview)
+            self.assertIn("Usage: klein " + command, self.klein(command, "--help").stdout)
+
+    def test_bench(self):
+        report = json.loads(self.klein("bench", *TINY, "--steps", 2, "--json", "--quiet").stdout)
+        self.assertEqual(set(report["tflops_per_second"]), {"text", "denoise", "step", "decode", "gemm"})
+        self.assertTrue(all(speed > 0 for speed in report["tflops_per_second"].values()))
+        self.assertEqual(len(report["step_seconds"]), 2)
+        self.assertAlmostEqual(report["best_step_seconds"], min(report["step_seconds"]))
+        self.assertGreater(report["peak_memory_bytes"], 1_000_000)
+        self.assertEqual(self.files(), [])
+        table = self.klein("bench", *TINY, "--steps", 2).stdout
+        for word in ("load", "text", "step", "decode", "GEMM", "peak memory"):
+            self.assertIn(word, table)
+
+    def test_the_model_may_come_from_the_environment(self):
+        environment = support.environment(KLEIN_MODEL=str(TINY[1]))
+        report = self.generate(PROMPT, *TINY[2:], "--steps", 1, env=environment)
+        self.assertEqual(report["model"], str(TINY[1]))
+
+
+@unittest.skipUnless((DEMO / "model_index.json").exists(), "needs the demo model")
+class Demo(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.environment = support.environment(KLEIN_MODELS=str(DEMO.parent))
+
+    def test_it_is_listed(self):
+        (model,) = json.loads(self.klein("models", "--json", env=self.environment).stdout)
+        self.assertEqual((model["name"], model["folder"]), ("demo", str(DEMO)))
+        self.assertIn(str(DEMO), self.klein("models", env=self.environment).stdout)
+
+    def test_it_is_the_default_and_draws_at_its_own_size(self):
+        begin = time.monotonic()
+        report = self.generate("a red apple on a yellow background", "--seed", 7, env=self.environment)
+        seconds = time.monotonic() - begin
+        print(f"demo picture: {seconds:.2f} s")
+        self.assertEqual(report["model"], "demo")
+        self.assertEqual(support.pixels(self.folder / "image.png").shape, (report["height"], report["width"], 3))
+        self.assertGreater(support.pixels(self.folder / "image.png").std(), 5.0)
+
+
+class Completions(ProgramTest):
+    def complete(self, *words):
+        """What bash offers for the last word."""
+        line = " ".join(f"'{word}'" for word in ("klein", *words))
+        script = (f"source <('{support.PROGRAM}' completions bash); COMP_WORDS=({line}); COMP_CWORD={len(words)}; "
+                  "_klein; printf '%s\\n' \"${COMPREPLY[@]}\"")
+        result = subprocess.run(["bash", "-c", script], cwd=self.folder, capture_output=True, text=True, timeout=60)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        return result.stdout.split("\n")[:-1]
+
+    @unittest.skipUnless(shutil.which("bash"), "needs bash")
+    def test_bash_offers_commands_flags_words_and_files(self):
+        (self.folder / "a b.png").touch()
+        (self.folder / "models").mkdir()
+        self.assertEqual(self.complete("gen"), ["generate"])
+        self.assertEqual(self.complete("generate", "--save"), ["--save-latents", "--save-prompt-embeds"])
+        self.assertEqual(self.complete("generate", "--dtype", ""), ["bfloat16", "float32"])
+        self.assertEqual(self.complete("generate", "--output", "a"), ["a b.png"])
+        self.assertEqual(sorted(self.complete("bench", "--model", "")), ["demo", "models"])
+        self.assertEqual(self.complete("completions", "f"), ["fish"])
+        self.assertEqual(self.complete("generate", "--prompt", "x"), [""])
+
+    def test_every_shell_accepts_its_script(self):
+        for shell, check in (("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")):
+            script = self.klein("completions", shell).stdout
+            self.assertGreater(len(script), 1000)
+            if shutil.which(shell):
+                (self.folder / shell).write_text(script, encoding="utf-8")
+                checked = subprocess.run([shell, check, self.folder / shell], capture_output=True, text=True, timeout=60)
+                self.assertEqual((checked.returncode, checked.stderr), (0, ""), shell)
+
+
+if __name__ == "__main__":
+    unittest.main()

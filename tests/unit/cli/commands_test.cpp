@@ -1,0 +1,65 @@
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "unit/cli/support.h"
+
+namespace klein::test {
+namespace {
+
+TEST_SUITE("cli/commands") {
+  TEST_CASE("help and version go to standard output") {
+    FakeProgram program;
+    program({"--version"});
+    CHECK(program.out.str() == "klein " KLEIN_VERSION "\n");
+    for (const char* command : {"generate", "tokenize", "bench", "models", "completions"}) {
+      CAPTURE(command);
+      program.out.str("");
+      program({"--help"});
+      CHECK(program.out.str().find(command) != std::string::npos);
+      program.out.str("");
+      program({command, "--help"});
+      CHECK(program.out.str().find("--help") != std::string::npos);
+    }
+    CHECK(program.err.str().empty());
+  }
+
+  TEST_CASE("bench reports speeds and the share of a matrix product's") {
+    FakeProgram program;
+    program({"bench", "--steps", "2", "--width", "64", "--json", "--quiet"});
+    const auto json = nlohmann::json::parse(program.out.str());
+    CHECK(json["tflops_per_second"]["text"] == 2.0);     // 0.5 TFLOP in 0.25 s
+    CHECK(json["tflops_per_second"]["step"] == 4.0);     // 1 TFLOP in 0.25 s
+    CHECK(json["tflops_per_second"]["denoise"] == 2.0);  // 2 steps in 1 s
+    CHECK(json["tflops_per_second"]["decode"] == 2.0);   // 0.25 TFLOP in 0.125 s
+    CHECK(json["tflops_per_second"]["gemm"] == 5.0);
+    CHECK(json["step_share_of_gemm"] == doctest::Approx(0.8));
+    CHECK(json["seconds"]["total"] == 1.875);
+    CHECK(json["width"] == 64);
+    CHECK(program.err.str().empty());
+
+    program.out.str("");
+    program({"bench", "--quiet"});
+    CHECK(program.out.str().find("a step reaches 80 % of the speed of one matrix product\n") !=
+          std::string::npos);
+  }
+
+  TEST_CASE("models lists the demo model by what its files say") {
+    FakeProgram program;
+    program({"models", "--json"});
+    const auto json = nlohmann::json::parse(program.out.str());
+    CHECK(json.size() == 1);
+    CHECK(json[0]["name"] == "demo");
+    CHECK(json[0]["folder"] == "/models/demo");
+    CHECK(json[0]["kind"] == "distilled");
+    CHECK(json[0]["default_size"] == 256);
+    CHECK(json[0]["default_steps"] == 4);
+
+    program.out.str("");
+    program({"models"});
+    CHECK(program.out.str().find("demo   distilled  256 x 256    4      /models/demo\n") !=
+          std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace klein::test

@@ -1,0 +1,133 @@
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "klein/cli/context.h"
+#include "klein/cli/program.h"
+#include "klein/core/error.h"
+
+namespace klein::test {
+
+/// A folder that lives as long as its object, and is the current one meanwhile.
+class WorkingFolder {
+ public:
+  WorkingFolder()
+      : before_(std::filesystem::current_path()),
+        path_(std::filesystem::temp_directory_path() /
+              ("klein-cli-" + std::to_string(std::random_device{}()))) {
+    std::filesystem::create_directories(path_);
+    std::filesystem::current_path(path_);
+  }
+  WorkingFolder(const WorkingFolder&) = delete;
+  WorkingFolder& operator=(const WorkingFolder&) = delete;
+  ~WorkingFolder() {
+    std::filesystem::current_path(before_);
+    std::filesystem::remove_all(path_);
+  }
+
+  std::vector<std::string> files() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path_))
+      if (entry.is_regular_file())
+        names.push_back(std::filesystem::relative(entry.path(), path_).string());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+ private:
+  std::filesystem::path before_, path_;
+};
+
+/// The program with a model that paints at once and remembers what it was asked for.
+struct FakeProgram {
+  std::istringstream in;
+  std::ostringstream out, err;
+  int columns = 0;
+  int pictures = 1;  ///< A request.
+  std::function<bool()> stop_requested = [] { return false; };
+  ModelInfo info{.folder = "/models/demo",
+                 .is_distilled = true,
+                 .default_steps = 4,
+                 .default_guidance = 1.0,
+                 .default_size = 256,
+                 .device = "cpu"};
+  std::vector<std::string> warnings;
+
+  std::vector<EngineOptions> loaded;
+  std::vector<GenerateRequest> requests;
+
+  GenerateResult paint(const GenerateRequest& request, const ProgressCallback& progress) {
+    requests.push_back(request);
+    const int steps = request.steps.value_or(info.default_steps);
+    const auto report = [&](Stage stage, int total) {
+      for (int done = 0; done <= total; ++done)
+        if (!progress({.stage = stage, .done = done, .total = total}))
+          throw Error(ErrorKind::cancelled, "stopped on request");
+    };
+    report(Stage::load, 4);
+    report(Stage::encode_text, 1);
+    report(Stage::denoise, steps);
+    report(Stage::decode, 1);
+    GenerateResult result;
+    result.width = request.width.value_or(info.default_size);
+    result.height = request.height.value_or(info.default_size);
+    result.steps = steps;
+    result.guidance = request.guidance.value_or(info.default_guidance);
+    result.seconds = {{Stage::load, 0.5},
+                      {Stage::encode_text, 0.25},
+                      {Stage::denoise, 1.0},
+                      {Stage::decode, 0.125}};
+    result.step_seconds.assign(static_cast<std::size_t>(steps), 0.25);
+    result.peak_memory_bytes = 1000;
+    result.warnings = warnings;
+    for (int i = 0; i < pictures; ++i)
+      result.images.push_back({.width = 2, .height = 1, .rgb = {1, 2, 3, 4, 5, 6}});
+    return result;
+  }
+
+  /// Throws what the program would report.
+  void operator()(const std::vector<std::string>& arguments) {
+    cli::Context context{
+        .in = in,
+        .out = out,
+        .err = err,
+        .terminal_columns = [this] { return columns; },
+        .stop_requested = [this] { return stop_requested(); },
+        .load_model = [this](const EngineOptions& options) -> cli::Model {
+          loaded.push_back(options);
+          return {.info = info,
+                  .generate = [this](const auto& r, const auto& p) { return paint(r, p); },
+                  .bench =
+                      [this](const auto& r, const auto& p) {
+                        BenchReport report;
+                        report.picture = paint(r, p);
+                        report.text_flops = 5e11;
+                        report.step_flops = 1e12;
+                        report.decode_flops = 25e10;
+                        report.best_step_seconds = 0.25;
+                        report.gemm_flops_per_sec = 5e12;
+                        return report;
+                      }};
+        }};
+    cli::run_program(arguments, context);
+  }
+
+  /// The error of one run, which must have one.
+  std::optional<Error> error(const std::vector<std::string>& arguments) {
+    try {
+      (*this)(arguments);
+    } catch (const Error& e) {
+      return e;
+    }
+    return std::nullopt;
+  }
+};
+
+}  // namespace klein::test
