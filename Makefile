@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # The README's first picture. README.md shows the same words (tests/e2e/readme_test.py).
-PROMPT ?= a red apple on the left and a blue fish on the right, on a yellow background
+PROMPT ?= a rocket on a navy to purple gradient
 SEED ?= 7
 OUTPUT ?= out.png
 

@@ -112,7 +112,7 @@ std::string zsh_values(const Flag& flag) {
     case Kind::file:
       return "_files";
     case Kind::model:
-      return "_alternative \"names\\:name\\:(demo)\" \"folders\\:folder\\:_files -/\"";
+      return "{_alternative \"names\\:name\\:(demo)\" \"folders\\:folder\\:_files -/\"}";
     case Kind::words:
       return fmt::format("({})", fmt::join(flag.words, " "));
     default:

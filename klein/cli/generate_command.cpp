@@ -127,9 +127,10 @@ class Run {
       if (is_renamed)
         warn(
             fmt::format("{} exists already, so the picture is {}", wanted.string(), path.string()));
-      display_.say(fmt::format("{}: {} x {}, {} steps, seed {}, {}",
+      display_.say(fmt::format("{}: {} x {}, {} {}, seed {}, {}",
                                io::printable(path.string(), 4000), result.width, result.height,
-                               result.steps, seed, describe_seconds(watch.seconds())));
+                               result.steps, result.steps == 1 ? "step" : "steps", seed,
+                               describe_seconds(watch.seconds())));
     }
   }
 

@@ -2,10 +2,12 @@
 
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <fcntl.h>
@@ -26,6 +28,21 @@ namespace {
 void fill_missing_streams() {
   for (int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     if (::fcntl(descriptor, F_GETFD) < 0) (void)!::open("/dev/null", O_RDONLY);
+}
+
+/// Makes waiting OpenMP threads sleep, unless the user has chosen otherwise.
+///
+/// By default they spin, which takes the processor away from whatever else runs: beside a compiler
+/// on two cores a picture took 14 s instead of 2.5 s. The runtime reads the setting before main, so
+/// the program has to start itself once more; where that fails, it goes on as it is.
+void start_with_sleeping_threads([[maybe_unused]] char** argv) {
+#ifdef __linux__
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error || ::setenv("OMP_WAIT_POLICY", "passive", 1) != 0) return;
+  ::execv(program.c_str(), argv);
+#endif
 }
 
 int columns_of_stderr() {
@@ -77,6 +94,7 @@ int run(const std::vector<std::string>& arguments) {
 }  // namespace klein::cli
 
 int main(int argc, char** argv) {
+  klein::cli::start_with_sleeping_threads(argv);
   std::ios::sync_with_stdio(false);
   klein::cli::fill_missing_streams();
   klein::cli::install_signal_handlers();

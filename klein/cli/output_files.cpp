@@ -29,6 +29,11 @@ bool is_taken(const fs::path& path) {
 /// Opens the hidden file that the real one will grow in, and drops it again.
 void expect_writable(const fs::path& path, io::Overwrite overwrite) {
   const io::AtomicFile probe(path, overwrite);
+  std::error_code error;
+  const auto status = fs::symlink_status(path, error);  // a name can be too long, too
+  if (error && status.type() != fs::file_type::not_found)
+    throw Error(ErrorKind::io,
+                fmt::format("cannot name the file ({}): {}", error.message(), path.string()));
 }
 
 }  // namespace
@@ -96,6 +101,7 @@ OutputFiles::Saved OutputFiles::save(const io::Image& image, std::uint64_t seed,
   const bool replace = overwrite_ && !written_.contains(wanted);
   auto path =
       io::write_atomically(wanted, bytes, replace ? io::Overwrite::replace : io::Overwrite::number);
+  if (replace) path = wanted;  // as the person named it, not the canonical name
   written_.insert(wanted);
   written_.insert(path);
   const bool is_renamed = !replace && path != wanted;

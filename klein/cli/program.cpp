@@ -14,7 +14,7 @@ namespace {
 
 void add_all_commands(CLI::App& app, Context& context) {
   app.name("klein");
-  app.set_version_flag("--version", "klein " KLEIN_VERSION);
+  app.set_version_flag("--version", "klein " KLEIN_VERSION, "Print the version");
   app.set_help_flag("-h,--help", "Print this help");
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);

@@ -10,11 +10,16 @@ enum class Stage { load, encode_text, denoise, decode, save };
 /// "load", "encode_text", "denoise", "decode", "save": the keys of every timing report.
 constexpr const char* name_of(Stage stage) {
   switch (stage) {
-    case Stage::load: return "load";
-    case Stage::encode_text: return "encode_text";
-    case Stage::denoise: return "denoise";
-    case Stage::decode: return "decode";
-    case Stage::save: return "save";
+    case Stage::load:
+      return "load";
+    case Stage::encode_text:
+      return "encode_text";
+    case Stage::denoise:
+      return "denoise";
+    case Stage::decode:
+      return "decode";
+    case Stage::save:
+      return "save";
   }
   return "";
 }

@@ -7,9 +7,7 @@ namespace klein {
 /// Wall-clock seconds since it was made or last restarted.
 class Stopwatch {
  public:
-  double seconds() const {
-    return std::chrono::duration<double>(Clock::now() - start_).count();
-  }
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
   /// Returns the seconds so far and starts again at zero.
   double restart() {

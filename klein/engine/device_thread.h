@@ -11,8 +11,8 @@
 
 namespace klein {
 
-/// One thread that runs what it is given, in order. MLX's lazy arrays belong to the thread that made
-/// them, so everything that touches them runs here.
+/// One thread that runs what it is given, in order. MLX's lazy arrays belong to the thread that
+/// made them, so everything that touches them runs here.
 class DeviceThread {
  public:
   DeviceThread();

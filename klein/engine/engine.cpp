@@ -98,12 +98,13 @@ Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 Engine::~Engine() = default;
 
-const ModelInfo& Engine::info() const { return impl_->info_; }
+const ModelInfo& Engine::info() const {
+  return impl_->info_;
+}
 
 GenerateResult Engine::generate(const GenerateRequest& request, const ProgressCallback& progress) {
-  return impl_->thread_.run([&] {
-    return translated([&] { return impl_->pipeline_->generate(request, progress); });
-  });
+  return impl_->thread_.run(
+      [&] { return translated([&] { return impl_->pipeline_->generate(request, progress); }); });
 }
 
 BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback& progress) {
@@ -119,7 +120,7 @@ BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback
       const int text = checkpoint.max_sequence_length, image = rows * columns / 4;
       const int passes = report.picture.guidance > 1.0 && !checkpoint.is_distilled ? 2 : 1;
       const int layers = std::ranges::max(checkpoint.text_encoder_out_layers);
-      report.text_flops = flux2::text_flops(checkpoint.text_encoder, layers, text);
+      report.text_flops = passes * flux2::text_flops(checkpoint.text_encoder, layers, text);
       report.step_flops = passes * flux2::step_flops(checkpoint.transformer, text, image);
       report.decode_flops = flux2::decode_flops(checkpoint.vae, rows, columns);
       report.gemm_flops_per_sec = gemm_flops_per_sec(checkpoint.transformer, text + image,

@@ -36,8 +36,8 @@ std::vector<fs::path> model_folders() {
     folders.emplace_back(chosen);
   const auto program = program_folder();
   if (!program.empty()) {
-    folders.push_back(program.parent_path() / "share/klein/models");  // PREFIX/bin/klein
-    folders.push_back(program.parent_path() / "models");              // build/klein
+    folders.push_back(program.parent_path() / "share/klein/models");    // PREFIX/bin/klein
+    folders.push_back(program.parent_path() / "models");                // build/klein
     folders.push_back(program.parent_path().parent_path() / "models");  // build/dev/klein
   }
 #ifdef KLEIN_DATA_DIR

@@ -21,7 +21,9 @@ mx::array Downsample::operator()(const mx::array& x) const {
                      {.top = 0, .bottom = 1, .left = 0, .right = 1});
 }
 
-void Downsample::visit(Visitor& visitor) { visitor.conv("conv", conv); }
+void Downsample::visit(Visitor& visitor) {
+  visitor.conv("conv", conv);
+}
 
 Upsample::Upsample(int channels) : conv(channels, channels, 3) {}
 
@@ -29,6 +31,8 @@ mx::array Upsample::operator()(const mx::array& x) const {
   return conv(ops::upsample_nearest_2x(x));
 }
 
-void Upsample::visit(Visitor& visitor) { visitor.conv("conv", conv); }
+void Upsample::visit(Visitor& visitor) {
+  visitor.conv("conv", conv);
+}
 
 }  // namespace klein::nn

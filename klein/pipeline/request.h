@@ -15,32 +15,33 @@ namespace klein {
 
 /// What to paint. Everything optional is decided by the model when it is left unset.
 struct GenerateRequest {
-  std::string prompt;
-  std::optional<std::string> negative_prompt;  ///< Base models only; unset is the empty prompt.
+  std::string prompt = {};
+  std::optional<std::string> negative_prompt =
+      {};  ///< Base models only; unset is the empty prompt.
 
-  std::optional<int> width;   ///< Pixels; rounded down to a multiple of 16. Unset: the model's.
-  std::optional<int> height;  ///< As width.
-  std::optional<int> steps;   ///< Unset: 4 for a distilled model, 50 for a base model.
-  std::optional<double> guidance;  ///< Unset: 1 for a distilled model, 4 for a base model.
+  std::optional<int> width = {};  ///< Pixels; rounded down to a multiple of 16. Unset: the model's.
+  std::optional<int> height = {};       ///< As width.
+  std::optional<int> steps = {};        ///< Unset: 4 for a distilled model, 50 for a base model.
+  std::optional<double> guidance = {};  ///< Unset: 1 for a distilled model, 4 for a base model.
 
   std::uint64_t seed = 0;
   Rng rng = Rng::torch;
 
   /// Noise levels before the resolution-dependent shift, in (0, 1]; empty: evenly spaced.
-  std::vector<float> sigmas;
+  std::vector<float> sigmas = {};
 
   /// Starting noise instead of the seed's: a safetensors file with `latents` [B, C, H/16, W/16].
-  std::optional<std::filesystem::path> latents;
+  std::optional<std::filesystem::path> latents = {};
 
   /// Prompt embeddings instead of the prompt: `prompt_embeds` [1 or B, tokens, features].
-  std::optional<std::filesystem::path> prompt_embeds;
+  std::optional<std::filesystem::path> prompt_embeds = {};
 
   /// Where to keep the final latents, packed [B, L, C] float32, as they are before the decoder's
   /// statistics are undone.
-  std::optional<std::filesystem::path> save_latents;
+  std::optional<std::filesystem::path> save_latents = {};
 
   /// Where to keep the prompt embeddings, in the precision they were computed in.
-  std::optional<std::filesystem::path> save_prompt_embeds;
+  std::optional<std::filesystem::path> save_prompt_embeds = {};
 
   bool overwrite = false;  ///< Whether the two files above may replace others.
 
@@ -57,10 +58,10 @@ struct GenerateResult {
   int height = 0;
   int steps = 0;
   double guidance = 1.0;
-  std::map<Stage, double> seconds;         ///< Wall-clock time of each stage that ran.
-  std::vector<double> step_seconds;        ///< One entry a denoising step.
-  std::uint64_t peak_memory_bytes = 0;     ///< Of the process so far; on a GPU, of its memory.
-  std::vector<std::string> warnings;       ///< Sentences for the person who asked.
+  std::map<Stage, double> seconds;      ///< Wall-clock time of each stage that ran.
+  std::vector<double> step_seconds;     ///< One entry a denoising step.
+  std::uint64_t peak_memory_bytes = 0;  ///< Of the process so far; on a GPU, of its memory.
+  std::vector<std::string> warnings;    ///< Sentences for the person who asked.
 };
 
 }  // namespace klein

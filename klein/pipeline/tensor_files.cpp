@@ -35,9 +35,12 @@ mx::array read_tensor(const std::filesystem::path& path, const std::string& name
   };
   const auto value = [&] {
     switch (tensor->dtype) {
-      case io::Dtype::float32: return read(0.0f, mx::float32);
-      case io::Dtype::float16: return read(mx::float16_t{}, mx::float16);
-      case io::Dtype::bfloat16: return read(mx::bfloat16_t{}, mx::bfloat16);
+      case io::Dtype::float32:
+        return read(0.0f, mx::float32);
+      case io::Dtype::float16:
+        return read(mx::float16_t{}, mx::float16);
+      case io::Dtype::bfloat16:
+        return read(mx::bfloat16_t{}, mx::bfloat16);
       default:
         throw Error(ErrorKind::unsupported,
                     fmt::format("expected `{}` to be F32, F16 or BF16, got {}: {}", name,
@@ -76,8 +79,8 @@ void expect_finite(const mx::array& latents) {
 
 io::Image to_image(const mx::array& pixels) {
   const auto half = scalar_like(pixels, 0.5f);
-  const auto unit = mx::clip(pixels * half + half, scalar_like(pixels, 0.0f),
-                             scalar_like(pixels, 1.0f));
+  const auto unit =
+      mx::clip(pixels * half + half, scalar_like(pixels, 0.0f), scalar_like(pixels, 1.0f));
   const auto levels = mx::round(mx::astype(unit, mx::float32) * mx::array(255.0f));
   auto bytes = mx::contiguous(mx::astype(levels, mx::uint8));
   mx::eval(bytes);

@@ -18,8 +18,8 @@ mx::array read_tensor(const std::filesystem::path& path, const std::string& name
 /// Writes one tensor as a safetensors file, whole or not at all.
 ///
 /// Errors   Error(io) when the file exists and may not be overwritten, or cannot be written
-void write_tensor(const std::filesystem::path& path, const std::string& name, const mx::array& value,
-                  bool overwrite);
+void write_tensor(const std::filesystem::path& path, const std::string& name,
+                  const mx::array& value, bool overwrite);
 
 /// Throws Error(internal) when a value of the model's result is not finite.
 void expect_finite(const mx::array& latents);
@@ -27,8 +27,8 @@ void expect_finite(const mx::array& latents);
 /// One decoded picture as 8-bit RGB.
 ///
 /// Shapes   pixels [1, H, W, 3], about [-1, 1]
-/// Dtype    halved, shifted and clamped to [0, 1] in the dtype of `pixels`, then rounded half to even
-/// Source   diffusers image_processor.py, postprocess
+/// Dtype    halved, shifted and clamped to [0, 1] in the dtype of `pixels`, then rounded half to
+/// even Source   diffusers image_processor.py, postprocess
 io::Image to_image(const mx::array& pixels);
 
 }  // namespace klein

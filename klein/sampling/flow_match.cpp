@@ -41,8 +41,7 @@ std::vector<float> linear_sigmas(int steps) {
 
 Schedule make_schedule(const SchedulerConfig& config, const std::vector<float>& unshifted,
                        double mu) {
-  if (unshifted.empty())
-    throw Error(ErrorKind::usage, "expected at least one sigma, got none");
+  if (unshifted.empty()) throw Error(ErrorKind::usage, "expected at least one sigma, got none");
   Schedule schedule;
   for (const float sigma : unshifted) {
     if (!(sigma > 0.0f && sigma <= 1.0f))

@@ -9,7 +9,7 @@ namespace klein::sampling {
 /// What scheduler/scheduler_config.json says; field names are diffusers'.
 struct SchedulerConfig {
   int num_train_timesteps = 1000;
-  bool use_dynamic_shifting = false;  ///< True: sigmas are shifted by mu. False: by `shift`.
+  bool use_dynamic_shifting = false;   ///< True: sigmas are shifted by mu. False: by `shift`.
   bool exponential_time_shift = true;  ///< time_shift_type "exponential", else "linear".
   float shift = 1.0f;
 };

@@ -9,7 +9,9 @@
 
 namespace klein {
 
-std::string describe(const mx::Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string describe(const mx::Shape& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 std::string describe(const mx::array& a) {
   std::ostringstream dtype;

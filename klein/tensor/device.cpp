@@ -15,7 +15,9 @@ void use_device(DeviceChoice choice) {
   mx::set_default_device(gpu ? mx::Device::gpu : mx::Device::cpu);
 }
 
-std::string device_name() { return mx::default_device() == mx::Device::gpu ? "gpu" : "cpu"; }
+std::string device_name() {
+  return mx::default_device() == mx::Device::gpu ? "gpu" : "cpu";
+}
 
 std::uint64_t peak_memory_bytes() {
   if (mx::default_device() == mx::Device::gpu) return mx::get_peak_memory();

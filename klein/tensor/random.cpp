@@ -29,8 +29,7 @@ void box_muller(float* block) {
 mx::array torch_randn(const mx::Shape& shape, std::uint64_t seed) {
   std::size_t count = 1;
   for (const auto extent : shape) count *= static_cast<std::size_t>(extent);
-  if (count < kBlock)
-    throw Error(ErrorKind::unsupported, "expected noise of at least 16 values");
+  if (count < kBlock) throw Error(ErrorKind::unsupported, "expected noise of at least 16 values");
 
   std::mt19937 engine(static_cast<std::uint32_t>(seed));  // torch keeps the low 32 bits too
   const auto uniform = [&] { return static_cast<float>(engine() & 0xFFFFFFu) * 0x1p-24f; };

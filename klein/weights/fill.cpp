@@ -69,8 +69,9 @@ void Filler::finish() {
   for (const auto& [name, tensor] : tensors_) complaints_.push_back("unexpected " + name);
   if (!complaints_.empty()) {
     std::ranges::sort(complaints_);
-    throw Error(ErrorKind::shape, fmt::format("weights do not fit the model: {}\n  {}", where_,
-                                              fmt::join(complaints_, "\n  ")),
+    throw Error(ErrorKind::shape,
+                fmt::format("weights do not fit the model: {}\n  {}", where_,
+                            fmt::join(complaints_, "\n  ")),
                 "The files belong to another model than its config.json, or are incomplete.");
   }
   mx::eval(converted_);

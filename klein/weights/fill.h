@@ -11,9 +11,9 @@ namespace klein::weights {
 
 /// Puts every tensor into the place its name says, in the dtype that the module computes in.
 ///
-/// Weights of linear layers stay bfloat16 under float32 on the CPU, where the product widens them on
-/// the fly: the same numbers from half the memory. Convolutions turn from [O, I, kH, kW] to MLX's
-/// [O, kH, kW, I].
+/// Weights of linear layers stay bfloat16 under float32 on the CPU, where the product widens them
+/// on the fly: the same numbers from half the memory. Convolutions turn from [O, I, kH, kW] to
+/// MLX's [O, kH, kW, I].
 class Filler : public nn::Visitor {
  public:
   /// `where` names the files in messages.

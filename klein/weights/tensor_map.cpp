@@ -6,27 +6,41 @@
 
 #include <fmt/format.h>
 
-#include "klein/core/error.h"
 #include "mlx/allocator.h"
+
+#include "klein/core/error.h"
 
 namespace klein::weights {
 namespace {
 
 std::optional<mx::Dtype> mlx_dtype_of(io::Dtype dtype) {
   switch (dtype) {
-    case io::Dtype::float32: return mx::float32;
-    case io::Dtype::float16: return mx::float16;
-    case io::Dtype::bfloat16: return mx::bfloat16;
-    case io::Dtype::boolean: return mx::bool_;
-    case io::Dtype::uint8: return mx::uint8;
-    case io::Dtype::int8: return mx::int8;
-    case io::Dtype::int16: return mx::int16;
-    case io::Dtype::uint16: return mx::uint16;
-    case io::Dtype::int32: return mx::int32;
-    case io::Dtype::uint32: return mx::uint32;
-    case io::Dtype::int64: return mx::int64;
-    case io::Dtype::uint64: return mx::uint64;
-    default: return std::nullopt;
+    case io::Dtype::float32:
+      return mx::float32;
+    case io::Dtype::float16:
+      return mx::float16;
+    case io::Dtype::bfloat16:
+      return mx::bfloat16;
+    case io::Dtype::boolean:
+      return mx::bool_;
+    case io::Dtype::uint8:
+      return mx::uint8;
+    case io::Dtype::int8:
+      return mx::int8;
+    case io::Dtype::int16:
+      return mx::int16;
+    case io::Dtype::uint16:
+      return mx::uint16;
+    case io::Dtype::int32:
+      return mx::int32;
+    case io::Dtype::uint32:
+      return mx::uint32;
+    case io::Dtype::int64:
+      return mx::int64;
+    case io::Dtype::uint64:
+      return mx::uint64;
+    default:
+      return std::nullopt;
   }
 }
 

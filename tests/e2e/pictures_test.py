@@ -4,7 +4,7 @@ import unittest
 
 import numpy as np
 
-from support import BASE, F32, MODELS, PROMPT, TINY, ProgramTest, fixture, pixels, read_safetensors, settings, \
+from support import BASE, F32, MODELS, PROMPT, TINY, Image, ProgramTest, fixture, pixels, read_safetensors, settings, \
     write_safetensors
 
 
@@ -93,8 +93,8 @@ class ThroughFiles(ProgramTest):
                               "--save-prompt-embeds", "embeds.safetensors")
         given = self.generate(*TINY, *F32, "--output", "given.png", "--latents", "noise.safetensors",
                               "--prompt-embeds", "embeds.safetensors")
-        a, b = (pixels(self.folder / report["files"][0]) for report in (plain, given))
-        self.assertTrue(np.array_equal(a, b))
+        a, b = (pixels(self.folder / report["files"][0]).astype(int) for report in (plain, given))
+        self.assertLessEqual(np.abs(a - b).max(), 1)  # torch's logarithm differs in the last bit
         saved = read_safetensors(self.folder / "embeds.safetensors")["prompt_embeds"]
         self.assertLess(np.abs(saved - case["prompt_embeds"]).max(), 1e-4 * np.abs(saved).max())
 
@@ -108,12 +108,13 @@ class ThroughFiles(ProgramTest):
         for name in names:
             report = self.generate(PROMPT, *TINY, "--seed", 42, "--steps", 1, "--output", name)
             self.assertEqual(report["files"], [name])
-        png = pixels(self.folder / "a.png").astype(float)
-        self.assertEqual(png.shape, (48, 64, 3))
-        for name in names[1:]:
-            lossy = pixels(self.folder / name)
-            self.assertEqual(lossy.shape, png.shape)
-            self.assertLess(np.abs(lossy - png).mean(), 12.0, name)
+        pictures = [Image.open(self.folder / name) for name in names]
+        self.assertEqual([picture.format for picture in pictures], ["PNG", "JPEG", "JPEG", "WEBP"])
+        self.assertEqual({picture.size for picture in pictures}, {(64, 48)})
+        # The brightness alone: a random model's colours are noise, which a lossy WebP halves.
+        png, *lossy = (np.asarray(picture.convert("L")).astype(float) for picture in pictures)
+        for name, picture in zip(names[1:], lossy):
+            self.assertLess(np.abs(picture - png).mean(), 6.0, name)
 
     def test_a_prompt_from_a_file_and_from_input(self):
         (self.folder / "prompt.txt").write_text(f"\n{PROMPT}\n", encoding="utf-8")

@@ -37,8 +37,12 @@ std::vector<Case> cases(const std::string& name, float bfloat16_tolerance) {
           {test::fixture(name + "_bf16"), mx::bfloat16, bfloat16_tolerance}};
 }
 
-mx::array nhwc(const mx::array& a) { return mx::transpose(a, {0, 2, 3, 1}); }
-mx::array token_major(const mx::array& a) { return mx::transpose(a, {0, 2, 1, 3}); }
+mx::array nhwc(const mx::array& a) {
+  return mx::transpose(a, {0, 2, 3, 1});
+}
+mx::array token_major(const mx::array& a) {
+  return mx::transpose(a, {0, 2, 1, 3});
+}
 
 std::vector<nn::PositionId> position_ids(const mx::array& ids) {
   const auto plain = mx::contiguous(mx::astype(ids, mx::int32));
@@ -100,8 +104,8 @@ TEST_SUITE("parity/layers") {
       // At t = 1000 one unit in the last place of a frequency turns the angle by 6e-5, and torch's
       // exp is such a unit off the correctly rounded one in 2 of the 128 frequencies.
       check_close(sinusoid, c.f["sinusoid"], 4e-5f, c.f.name + " sinusoid");
-      check_close(root.timestep_embedder(mx::astype(sinusoid, c.dtype)), c.f["output"],
-                  c.tolerance, c.f.name);
+      check_close(root.timestep_embedder(mx::astype(sinusoid, c.dtype)), c.f["output"], c.tolerance,
+                  c.f.name);
     }
   }
 
@@ -129,8 +133,7 @@ TEST_SUITE("parity/layers") {
       const nn::RopeTables tables{mx::take(all.cosines, c.f["positions"], 0),
                                   mx::take(all.sines, c.f["positions"], 0)};
       const auto rotated = [&](const char* name) {
-        return token_major(
-            ops::rope_half(token_major(c.f[name]), tables.cosines, tables.sines));
+        return token_major(ops::rope_half(token_major(c.f[name]), tables.cosines, tables.sines));
       };
       check_close(rotated("q"), c.f["output_q"], c.tolerance, c.f.name + " q");
       check_close(rotated("k"), c.f["output_k"], c.tolerance, c.f.name + " k");
@@ -141,8 +144,7 @@ TEST_SUITE("parity/layers") {
     const auto attended = [](const test::Fixture& f, const ops::AttentionMask& mask) {
       const auto q = token_major(f["q"]);
       const float scale = 1.0f / std::sqrt(static_cast<float>(q.shape(3)));
-      return token_major(
-          ops::attention(q, token_major(f["k"]), token_major(f["v"]), scale, mask));
+      return token_major(ops::attention(q, token_major(f["k"]), token_major(f["v"]), scale, mask));
     };
     for (const std::string name : {"nn/attention", "nn/attention_long"})
       for (const auto& c : cases(name, 8e-3f))
@@ -186,7 +188,8 @@ TEST_SUITE("parity/layers") {
         void visit(nn::Visitor& v) { v.conv("conv", conv); }
       } root;
       auto f = c.f;
-      f.weights = {{"conv.weight", c.f.weights.at("weight")}, {"conv.bias", c.f.weights.at("bias")}};
+      f.weights = {{"conv.weight", c.f.weights.at("weight")},
+                   {"conv.bias", c.f.weights.at("bias")}};
       test::fill(root, f, c.dtype);
       check_close(root.conv(nhwc(c.f["input"])), nhwc(c.f["output"]), c.tolerance, c.f.name);
     }

@@ -34,9 +34,13 @@ std::vector<Case> cases(const std::string& name, std::optional<float> bfloat16_t
   return both;
 }
 
-int groups_of(const std::string& name) { return test::fixture_json(name).at("groups"); }
+int groups_of(const std::string& name) {
+  return test::fixture_json(name).at("groups");
+}
 
-mx::array nhwc(const mx::array& a) { return mx::transpose(a, {0, 2, 3, 1}); }
+mx::array nhwc(const mx::array& a) {
+  return mx::transpose(a, {0, 2, 3, 1});
+}
 
 template <typename Config>
 Config config_of(const std::string& name) {
@@ -86,9 +90,9 @@ TEST_SUITE("parity/models") {
       auto f = c.f;
       flux2::DoubleBlock block(config);
       test::fill(block, f, c.dtype);
-      const auto result = block({.image = f["hidden_states"], .text = f["encoder_hidden_states"]},
-                                parts(f["temb_mod_img"]), parts(f["temb_mod_txt"]),
-                                block_rope(f, config));
+      const auto result =
+          block({.image = f["hidden_states"], .text = f["encoder_hidden_states"]},
+                parts(f["temb_mod_img"]), parts(f["temb_mod_txt"]), block_rope(f, config));
       check_close(result.image, f["output_hidden_states"], c.tolerance, f.name + " image");
       check_close(result.text, f["output_encoder_hidden_states"], c.tolerance, f.name + " text");
     }
@@ -117,9 +121,9 @@ TEST_SUITE("parity/models") {
         test::fill(transformer, f, c.dtype);
         const auto rope = transformer.rope(f["txt_ids"].shape(0), position_ids(f["img_ids"]));
         for (const std::string i : {"0", "1"})
-          check_close(transformer(f["hidden_states"], f["encoder_hidden_states"],
-                                  f["timestep_" + i], rope),
-                      f["output_" + i], c.tolerance, f.name + " timestep " + i);
+          check_close(
+              transformer(f["hidden_states"], f["encoder_hidden_states"], f["timestep_" + i], rope),
+              f["output_" + i], c.tolerance, f.name + " timestep " + i);
         check_close(transformer(f["batch_hidden_states"], f["batch_encoder_hidden_states"],
                                 f["batch_timestep"], rope),
                     f["batch_output"], c.tolerance, f.name + " batch");

@@ -28,7 +28,8 @@ fs::path model(const std::string& name) {
 
 /// A folder of its own that vanishes with it.
 struct TemporaryFolder {
-  TemporaryFolder() : path(fs::temp_directory_path() / ("klein-parity-" + std::to_string(count()))) {
+  TemporaryFolder()
+      : path(fs::temp_directory_path() / ("klein-parity-" + std::to_string(count()))) {
     fs::create_directories(path);
   }
   ~TemporaryFolder() { fs::remove_all(path); }
@@ -46,14 +47,16 @@ GenerateRequest request_of(const nlohmann::json& run) {
   request.height = run.at("height");
   request.width = run.at("width");
   request.steps = run.at("steps");
-  if (run.contains("guidance") && run.at("model") == "tiny-base") request.guidance = run["guidance"];
+  if (run.contains("guidance") && run.at("model") == "tiny-base")
+    request.guidance = run["guidance"];
   if (run.contains("negative")) request.negative_prompt = run["negative"];
   if (run.contains("sigmas")) request.sigmas = run["sigmas"].get<std::vector<float>>();
   return request;
 }
 
 /// Mean and largest difference of 8-bit pictures.
-std::pair<double, int> picture_difference(const io::Image& image, const mx::array& want, int index) {
+std::pair<double, int> picture_difference(const io::Image& image, const mx::array& want,
+                                          int index) {
   auto levels = mx::contiguous(mx::take(want, index, 0));
   mx::eval(levels);
   REQUIRE(levels.shape() == mx::Shape{image.height, image.width, 3});
@@ -169,8 +172,8 @@ TEST_SUITE("parity/pipeline") {
     test::check_close(image, f["image"], kPipelineFloat32, "published slice, picture");
     const auto flat = mx::flatten(image);
     const int size = static_cast<int>(flat.size());
-    const auto slice = mx::concatenate(
-        {mx::slice(flat, {0}, {8}), mx::slice(flat, {size - 8}, {size})}, 0);
+    const auto slice =
+        mx::concatenate({mx::slice(flat, {0}, {8}), mx::slice(flat, {size - 8}, {size})}, 0);
     const float worst = mx::max(mx::abs(slice - f["published"])).item<float>();
     MESSAGE("published slice: largest difference " << worst << " of at most 1e-4");
     CHECK(worst <= 1e-4f);
@@ -193,7 +196,8 @@ TEST_SUITE("parity/pipeline") {
   }
 
   TEST_CASE("own sigmas and unusual prompts equal diffusers") {
-    for (const std::string name : {"custom_sigmas", "empty_prompt", "long_prompt", "unusual_prompt"})
+    for (const std::string name :
+         {"custom_sigmas", "empty_prompt", "long_prompt", "unusual_prompt"})
       check_run(name, name, mx::float32, kFloat32);
   }
 
@@ -224,15 +228,15 @@ TEST_SUITE("parity/pipeline") {
       request.prompt = run.at("prompts").at(static_cast<std::size_t>(prompt));
       request.latents = folder.path / ("noise" + std::to_string(prompt) + ".safetensors");
       const auto noise = f["noise"];
-      mx::save_safetensors(request.latents->string(),
-                           {{"latents", mx::contiguous(mx::slice(
-                                            noise, {2 * prompt, 0, 0, 0},
-                                            {2 * prompt + 2, noise.shape(1), 3, 4}))}});
+      mx::save_safetensors(
+          request.latents->string(),
+          {{"latents", mx::contiguous(mx::slice(noise, {2 * prompt, 0, 0, 0},
+                                                {2 * prompt + 2, noise.shape(1), 3, 4}))}});
       const auto result = pipeline.generate(request, {});
       REQUIRE(result.images.size() == 2);
       for (int i = 0; i < 2; ++i) {
-        const auto [mean, worst] = picture_difference(
-            result.images[static_cast<std::size_t>(i)], f["image_u8"], 2 * prompt + i);
+        const auto [mean, worst] = picture_difference(result.images[static_cast<std::size_t>(i)],
+                                                      f["image_u8"], 2 * prompt + i);
         CHECK(mean <= 0.05);
         CHECK(worst <= 1);
       }
@@ -243,9 +247,9 @@ TEST_SUITE("parity/pipeline") {
     flux2::Pipeline pipeline(model("tiny-distilled"), mx::float32);
     GenerateRequest request{.prompt = "a cat", .width = 64, .height = 48};
     request.guidance = 4.0;
-    CHECK_THROWS_WITH_AS(
-        pipeline.generate(request, {}),
-        "expected guidance 1, since a distilled model runs without it, got 4", Error);
+    CHECK_THROWS_WITH_AS(pipeline.generate(request, {}),
+                         "expected guidance 1, since a distilled model runs without it, got 4",
+                         Error);
     request.guidance.reset();
     const auto stop_at_second_step = [](const Progress& p) {
       return p.stage != Stage::denoise || p.done < 1;

@@ -1,9 +1,8 @@
 // Schedules, steps, guidance and noise against diffusers, torch and MLX's Python package.
 
-#include "klein/sampling/flow_match.h"
-
 #include <doctest/doctest.h>
 
+#include "klein/sampling/flow_match.h"
 #include "klein/sampling/guidance.h"
 #include "klein/tensor/random.h"
 #include "support/json.h"
@@ -65,9 +64,9 @@ TEST_SUITE("parity/sampling") {
       const int steps = static_cast<int>(f["sigmas"].size()) - 1;
       for (int i = 0; i < steps; ++i) {
         const auto number = std::to_string(i), next = std::to_string(i + 1);
-        CHECK(same_bits(sampling::euler_step(f["sample_" + number], f["velocity_" + number], sigma(i),
-                                         sigma(i + 1)),
-                    f["sample_" + next]));
+        CHECK(same_bits(sampling::euler_step(f["sample_" + number], f["velocity_" + number],
+                                             sigma(i), sigma(i + 1)),
+                        f["sample_" + next]));
       }
     }
   }
@@ -78,7 +77,8 @@ TEST_SUITE("parity/sampling") {
       for (const auto& [key, want] : f.tensors) {
         if (!key.starts_with("output_")) continue;
         CAPTURE(key);
-        CHECK(same_bits(sampling::guide(f["positive"], f["negative"], std::stof(key.substr(7))), want));
+        CHECK(same_bits(sampling::guide(f["positive"], f["negative"], std::stof(key.substr(7))),
+                        want));
       }
     }
   }
@@ -107,8 +107,8 @@ TEST_SUITE("parity/sampling") {
       if (!key.starts_with("seed_")) continue;
       const auto dot = key.find('.');
       CAPTURE(key);
-      const auto got = mlx_randn(shape_from(key.substr(dot + 1)),
-                                 std::stoull(key.substr(5, dot - 5)));
+      const auto got =
+          mlx_randn(shape_from(key.substr(dot + 1)), std::stoull(key.substr(5, dot - 5)));
       CHECK(mx::max(mx::abs(got - want)).item<float>() <= 1e-6f);
     }
   }

@@ -38,8 +38,8 @@ void fill(Module& module, const Fixture& f, mx::Dtype dtype) {
 
 /// How far apart two results are: the largest difference relative to the largest wanted value.
 ///
-/// Parts of a network mix large and small values in one tensor; a difference is only as bad as it is
-/// against the scale of the whole.
+/// Parts of a network mix large and small values in one tensor; a difference is only as bad as it
+/// is against the scale of the whole.
 inline float relative_error(const mx::array& got, const mx::array& want) {
   const auto a = mx::astype(got, mx::float32), b = mx::astype(want, mx::float32);
   const float scale = mx::max(mx::abs(b)).item<float>();
@@ -49,8 +49,8 @@ inline float relative_error(const mx::array& got, const mx::array& want) {
 constexpr float kFloat32 = 1e-5f;
 
 /// For bfloat16 stages whose roundings are fixed by the specification: all but 2 % of the values
-/// equal, the rest (where float32 sums of another order fall on the other side of a tie) a unit off.
-/// A wrong rounding point changes 4 % and more, each by no more than a unit.
+/// equal, the rest (where float32 sums of another order fall on the other side of a tie) a unit
+/// off. A wrong rounding point changes 4 % and more, each by no more than a unit.
 constexpr float kEqual = -1.0f;
 
 inline float share_unequal(const mx::array& got, const mx::array& want) {

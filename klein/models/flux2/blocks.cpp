@@ -34,8 +34,7 @@ mx::array attend(const HeadTensors& h) {
   return mx::flatten(ops::attention(h.q, h.k, h.v, scale), 2, 3);
 }
 
-mx::array norm_and_rotate(const mx::array& x, const nn::RMSNorm& norm,
-                          const nn::RopeTables& rope) {
+mx::array norm_and_rotate(const mx::array& x, const nn::RMSNorm& norm, const nn::RopeTables& rope) {
   return ops::rms_norm_rope_interleaved(x, norm.weight, norm.eps, rope.cosines, rope.sines);
 }
 
@@ -52,7 +51,9 @@ std::vector<ModulationPart> Modulation::operator()(const mx::array& activated) c
   return result;
 }
 
-void Modulation::visit(nn::Visitor& visitor) { visitor.linear("linear", linear); }
+void Modulation::visit(nn::Visitor& visitor) {
+  visitor.linear("linear", linear);
+}
 
 JointAttention::JointAttention(const TransformerConfig& c)
     : to_q(c.dim(), c.dim()),
@@ -76,10 +77,9 @@ JointAttention::Streams JointAttention::operator()(const Streams& x,
   const int length = text_length + x.image.shape(1);
   const auto text_rope = rope.rows(0, text_length), image_rope = rope.rows(text_length, length);
 
-  const HeadTensors image{
-      norm_and_rotate(split_heads(to_q(x.image), heads), norm_q, image_rope),
-      norm_and_rotate(split_heads(to_k(x.image), heads), norm_k, image_rope),
-      split_heads(to_v(x.image), heads)};
+  const HeadTensors image{norm_and_rotate(split_heads(to_q(x.image), heads), norm_q, image_rope),
+                          norm_and_rotate(split_heads(to_k(x.image), heads), norm_k, image_rope),
+                          split_heads(to_v(x.image), heads)};
   const HeadTensors text{
       norm_and_rotate(split_heads(add_q_proj(x.text), heads), norm_added_q, text_rope),
       norm_and_rotate(split_heads(add_k_proj(x.text), heads), norm_added_k, text_rope),
@@ -110,9 +110,10 @@ void JointAttention::visit(nn::Visitor& visitor) {
 DoubleBlock::DoubleBlock(const TransformerConfig& c)
     : attn(c), ff(c.dim(), c.mlp_dim()), ff_context(c.dim(), c.mlp_dim()), eps(c.eps) {}
 
-JointAttention::Streams DoubleBlock::operator()(
-    const JointAttention::Streams& x, const std::vector<ModulationPart>& image_modulation,
-    const std::vector<ModulationPart>& text_modulation, const nn::RopeTables& rope) const {
+JointAttention::Streams DoubleBlock::operator()(const JointAttention::Streams& x,
+                                                const std::vector<ModulationPart>& image_modulation,
+                                                const std::vector<ModulationPart>& text_modulation,
+                                                const nn::RopeTables& rope) const {
   const auto normed = [&](const mx::array& stream, const ModulationPart& m) {
     return ops::modulated_layer_norm(stream, m.scale, m.shift, eps);
   };

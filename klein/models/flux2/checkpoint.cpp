@@ -25,7 +25,7 @@ void expect_files(const std::filesystem::path& folder) {
     throw Error(ErrorKind::not_found,
                 fmt::format("expected a model folder, found none: {}", folder.string()),
                 "Give the folder that holds model_index.json.");
-  constexpr std::array needed = {"model_index.json",        "scheduler/scheduler_config.json",
+  constexpr std::array needed = {"model_index.json",         "scheduler/scheduler_config.json",
                                  "text_encoder/config.json", "tokenizer/tokenizer.json",
                                  "transformer/config.json",  "vae/config.json"};
   std::vector<std::string> missing;

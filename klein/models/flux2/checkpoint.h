@@ -37,7 +37,8 @@ struct Checkpoint {
 
   /// Builds a part and fills it from its weights, to compute in `dtype`.
   ///
-  /// Errors   Error(not_found) for missing files; Error(format) for broken ones; Error(shape) naming
+  /// Errors   Error(not_found) for missing files; Error(format) for broken ones; Error(shape)
+  /// naming
   ///          every missing, unexpected and misshapen tensor
   Transformer load_transformer(mx::Dtype dtype) const;
   qwen3::TextEncoder load_text_encoder(mx::Dtype dtype) const;

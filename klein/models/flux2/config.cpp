@@ -47,7 +47,8 @@ TransformerConfig TransformerConfig::from_json(const io::JsonReader& json) {
   json.maybe("guidance_embeds", guidance_embeds);
   if (patch_size != 1) io::refuse(json, "patch_size", "1");
   if (out_channels != c.in_channels) io::refuse(json, "out_channels", "as many as in_channels");
-  if (guidance_embeds) io::refuse(json, "guidance_embeds", "false: FLUX.2 Klein has none, dev does");
+  if (guidance_embeds)
+    io::refuse(json, "guidance_embeds", "false: FLUX.2 Klein has none, dev does");
 
   const int rope_dims = std::accumulate(c.axes_dims_rope.begin(), c.axes_dims_rope.end(), 0);
   if (rope_dims != c.attention_head_dim ||
@@ -88,8 +89,7 @@ VaeConfig VaeConfig::from_json(const io::JsonReader& json) {
   if (c.in_channels != 3 || c.out_channels != 3) io::refuse(json, "in_channels", "RGB pictures");
   if (c.norm_num_groups < 1) json.fail("norm_num_groups", "must be positive");
   check_widths(json, "block_out_channels", c.block_out_channels, c.norm_num_groups);
-  check_widths(json, "decoder_block_out_channels", c.decoder_block_out_channels,
-               c.norm_num_groups);
+  check_widths(json, "decoder_block_out_channels", c.decoder_block_out_channels, c.norm_num_groups);
   if (c.decoder_block_out_channels.size() != c.block_out_channels.size())
     throw Error(ErrorKind::shape,
                 fmt::format("{}: expected as many decoder widths as encoder widths, got {} and {}",

@@ -10,7 +10,8 @@ class JsonReader;
 namespace klein::flux2 {
 
 /// Sizes of the FLUX.2 transformer; field names are those of diffusers' transformer/config.json, so
-/// that `from_json` reads as a list. Sizes have no defaults: those of diffusers describe FLUX.2 dev.
+/// that `from_json` reads as a list. Sizes have no defaults: those of diffusers describe FLUX.2
+/// dev.
 struct TransformerConfig {
   int in_channels = 0;        ///< Channels of a latent token: VAE channels x 2 x 2 patch.
   int num_layers = 0;         ///< Double-stream blocks (text and image apart).

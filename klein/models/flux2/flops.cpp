@@ -3,10 +3,14 @@
 namespace klein::flux2 {
 namespace {
 
-double product(double rows, double in, double out) { return 2.0 * rows * in * out; }
+double product(double rows, double in, double out) {
+  return 2.0 * rows * in * out;
+}
 
 /// Scores and weighted values of every query with every key.
-double attention(double queries, double keys, double width) { return 4.0 * queries * keys * width; }
+double attention(double queries, double keys, double width) {
+  return 4.0 * queries * keys * width;
+}
 
 double resnets(int count, double pixels, double in, double out) {
   double flops = 0.0;
@@ -32,10 +36,9 @@ double text_flops(const qwen3::TextEncoderConfig& c, int layers, int tokens) {
 
 double step_flops(const TransformerConfig& c, int text, int image) {
   const double tokens = text + image, dim = c.dim(), mlp = c.mlp_dim();
-  const double block =
-      product(tokens, dim, 4 * dim + 3 * mlp) + attention(tokens, tokens, dim);
-  return (c.num_layers + c.num_single_layers) * block +
-         product(image, 2.0 * c.in_channels, dim) + product(text, c.joint_attention_dim, dim);
+  const double block = product(tokens, dim, 4 * dim + 3 * mlp) + attention(tokens, tokens, dim);
+  return (c.num_layers + c.num_single_layers) * block + product(image, 2.0 * c.in_channels, dim) +
+         product(text, c.joint_attention_dim, dim);
 }
 
 double decode_flops(const VaeConfig& c, int rows, int columns) {

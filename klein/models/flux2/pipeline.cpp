@@ -40,11 +40,11 @@ mx::array for_batch(const mx::array& embeds, int batch) {
 
 /// Everything that is settled before the first number is computed.
 struct Pipeline::Plan {
-  int width = 0, height = 0;            ///< Pixels.
-  int rows = 0, columns = 0;            ///< Tokens.
+  int width = 0, height = 0;  ///< Pixels.
+  int rows = 0, columns = 0;  ///< Tokens.
   double guidance = 1.0;
   sampling::Schedule schedule;
-  std::optional<mx::array> latents;     ///< From the request's file, [B, C, rows, columns].
+  std::optional<mx::array> latents;  ///< From the request's file, [B, C, rows, columns].
   bool classifier_free = false;
   std::vector<std::string> warnings;
 };
@@ -89,11 +89,11 @@ Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
     const auto& shape = plan.latents->shape();
     if (shape.size() != 4 || shape[1] != checkpoint_.transformer.in_channels || shape[0] < 1 ||
         shape[2] < 1 || shape[3] < 1)
-      throw Error(ErrorKind::shape,
-                  fmt::format("expected latents [B, {}, H/{}, W/{}], got {}: {}",
-                              checkpoint_.transformer.in_channels, pixels_per_token,
-                              pixels_per_token, describe(*plan.latents),
-                              request.latents->string()));
+      throw Error(
+          ErrorKind::shape,
+          fmt::format("expected latents [B, {}, H/{}, W/{}], got {}: {}",
+                      checkpoint_.transformer.in_channels, pixels_per_token, pixels_per_token,
+                      describe(*plan.latents), request.latents->string()));
     if (!height) height = shape[2] * pixels_per_token;
     if (!width) width = shape[3] * pixels_per_token;
   }
@@ -101,14 +101,16 @@ Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
   plan.height = side("height", height);
   plan.rows = plan.height / pixels_per_token;
   plan.columns = plan.width / pixels_per_token;
-  if (plan.latents && (plan.latents->shape(2) != plan.rows || plan.latents->shape(3) != plan.columns))
+  if (plan.latents &&
+      (plan.latents->shape(2) != plan.rows || plan.latents->shape(3) != plan.columns))
     throw Error(ErrorKind::shape,
                 fmt::format("expected latents of {} x {} tokens for {} x {} pixels, got {}: {}",
                             plan.rows, plan.columns, plan.width, plan.height,
                             describe(*plan.latents), request.latents->string()));
 
-  const int steps = request.steps.value_or(
-      request.sigmas.empty() ? checkpoint_.default_steps() : static_cast<int>(request.sigmas.size()));
+  const int steps =
+      request.steps.value_or(request.sigmas.empty() ? checkpoint_.default_steps()
+                                                    : static_cast<int>(request.sigmas.size()));
   plan.schedule = sampling::make_schedule(
       checkpoint_.scheduler,
       request.sigmas.empty() ? sampling::linear_sigmas(steps) : request.sigmas,
@@ -155,8 +157,9 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& 
     const int features = checkpoint_.transformer.joint_attention_dim;
     if (embeds.ndim() != 3 || embeds.shape(2) != features || embeds.shape(0) < 1 ||
         embeds.shape(1) < 1)
-      throw Error(ErrorKind::shape, fmt::format("expected prompt_embeds [B, tokens, {}], got {}: {}",
-                                                features, describe(embeds), path.string()));
+      throw Error(ErrorKind::shape,
+                  fmt::format("expected prompt_embeds [B, tokens, {}], got {}: {}", features,
+                              describe(embeds), path.string()));
     return mx::astype(embeds, dtype_);
   };
   const int batch = plan.latents ? plan.latents->shape(0) : 1;
@@ -173,8 +176,8 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& 
 mx::array Pipeline::starting_noise(const GenerateRequest& request, const Plan& plan) const {
   if (plan.latents) return tokens_from_grid(mx::astype(*plan.latents, dtype_));
   const mx::Shape shape{1, checkpoint_.transformer.in_channels, plan.rows, plan.columns};
-  const auto noise = request.rng == Rng::mlx ? mlx_randn(shape, request.seed)
-                                             : torch_randn(shape, request.seed);
+  const auto noise =
+      request.rng == Rng::mlx ? mlx_randn(shape, request.seed) : torch_randn(shape, request.seed);
   return tokens_from_grid(mx::astype(noise, dtype_));
 }
 
@@ -193,9 +196,9 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
     const auto t = mx::full({latents.shape(0)}, timesteps[i], dtype_) / mx::array(1000.0f, dtype_);
     auto velocity = (*transformer_)(latents, prompts.positive, t, rope);
     if (prompts.negative)
-      velocity = sampling::guide(velocity,
-                                 (*transformer_)(latents, *prompts.negative, t, negative_rope),
-                                 static_cast<float>(plan.guidance));
+      velocity =
+          sampling::guide(velocity, (*transformer_)(latents, *prompts.negative, t, negative_rope),
+                          static_cast<float>(plan.guidance));
     latents = sampling::euler_step(latents, velocity, sigmas[i], sigmas[i + 1]);
     mx::eval(latents);
     result.step_seconds.push_back(watch.seconds());
@@ -208,8 +211,8 @@ std::vector<io::Image> Pipeline::decode(const mx::array& latents, const Plan& pl
   const auto grid = unpack_latents(vae_->denormalize(latents), plan.rows, plan.columns);
   std::vector<io::Image> images;
   for (int b = 0; b < grid.shape(0); ++b) {  // one at a time: memory for one picture only
-    const auto pixels = vae_->decode(mx::slice(
-        grid, {b, 0, 0, 0}, {b + 1, grid.shape(1), grid.shape(2), grid.shape(3)}));
+    const auto pixels = vae_->decode(
+        mx::slice(grid, {b, 0, 0, 0}, {b + 1, grid.shape(1), grid.shape(2), grid.shape(3)}));
     images.push_back(to_image(pixels));
   }
   return images;
@@ -234,8 +237,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   report(progress, Stage::encode_text, 1, 1);
   result.seconds[Stage::encode_text] = watch.restart();
 
-  const auto latents =
-      denoise(plan, prompts, starting_noise(request, plan), result, progress);
+  const auto latents = denoise(plan, prompts, starting_noise(request, plan), result, progress);
   expect_finite(latents);
   if (request.save_latents)
     write_tensor(*request.save_latents, "latents", mx::astype(latents, mx::float32),

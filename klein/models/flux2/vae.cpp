@@ -40,8 +40,8 @@ mx::array VaeAttention::operator()(const mx::array& x) const {
   const auto normed = mx::flatten(group_norm(x), 1, 2);
   const auto one_head = [&](const mx::array& a) { return mx::expand_dims(a, 2); };
   const float scale = 1.0f / std::sqrt(static_cast<float>(channels));
-  const auto seen = ops::attention(one_head(to_q(normed)), one_head(to_k(normed)),
-                                   one_head(to_v(normed)), scale);
+  const auto seen =
+      ops::attention(one_head(to_q(normed)), one_head(to_k(normed)), one_head(to_v(normed)), scale);
   return mx::reshape(to_out(mx::squeeze(seen, 2)), x.shape()) + x;
 }
 

@@ -61,8 +61,8 @@ struct DownBlock {
   std::vector<nn::Downsample> downsamplers;
 };
 
-/// One level of the decoder: one resnet more than the encoder has, then a doubling on all levels but
-/// the last.
+/// One level of the decoder: one resnet more than the encoder has, then a doubling on all levels
+/// but the last.
 struct UpBlock {
   UpBlock(int in, int out, const VaeConfig& config, bool twice_as_large);
 

@@ -60,8 +60,8 @@ struct DecoderLayer {
 /// The first layers of a Qwen3 language model: token ids to hidden states.
 ///
 /// Only as many layers exist as the last requested output needs; the checkpoint's other layers and
-/// its head are neither read nor missed, nor is its final norm, which only the output after the very
-/// last layer goes through.
+/// its head are neither read nor missed, nor is its final norm, which only the output after the
+/// very last layer goes through.
 ///
 /// Source   transformers modeling_qwen3.py, Qwen3Model
 class TextEncoder {
@@ -91,7 +91,8 @@ class TextEncoder {
   std::vector<int> out_layers_;
   mx::array embed_tokens_;  ///< [vocab, hidden]
   std::vector<DecoderLayer> layers_;
-  std::optional<mx::array> norm_;  ///< [hidden]; set when the output after the last layer is asked for.
+  std::optional<mx::array>
+      norm_;  ///< [hidden]; set when the output after the last layer is asked for.
 };
 
 }  // namespace klein::qwen3

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -33,7 +34,9 @@ class CpuKernel : public mx::Primitive {
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     auto& output = outputs[0];
-    output.set_data(mx::allocator::malloc(output.nbytes()));
+    auto memory = mx::allocator::malloc(output.nbytes());
+    if (memory.buffer().ptr() == nullptr) throw std::bad_alloc();  // MLX hands the null on
+    output.set_data(std::move(memory));
     if (output.size() == 0) return;
     advise_large_pages(output.data<void>(), output.nbytes());
     auto& encoder = mx::cpu::get_command_encoder(stream());

@@ -14,7 +14,8 @@
 namespace klein::ops::native {
 
 /// Computes the output from evaluated inputs, on MLX's CPU worker thread. The output is allocated
-/// and row-contiguous; inputs may have any strides. What it throws comes out of mx::eval.
+/// and row-contiguous; inputs may have any strides. What it throws comes out of
+/// mx::eval, as std::runtime_error with the same text.
 using KernelBody = std::function<void(const std::vector<mx::array>& inputs, mx::array& output)>;
 
 /// The same operation made of MLX's own, for its gradients.

@@ -99,9 +99,10 @@ ConvolutionPlan make_convolution(const ConvolutionSizes& s) {
   const auto type = type_of(s.kind);
   ConvolutionPlan plan;
   plan.x = memory::desc({s.batch, s.channels, s.height, s.width}, type, Tag::nhwc);
-  plan.w = memory::desc({s.filters, s.channels, s.kernel_height, s.kernel_width}, type, Tag::ohwi);
+  const memory::dims kernel = {s.filters, s.channels, s.kernel_height, s.kernel_width};
+  plan.w = memory::desc(kernel, type, Tag::ohwi);
   plan.y = memory::desc({s.batch, s.filters, s.out_height(), s.out_width()}, type, Tag::nhwc);
-  const memory::desc any(plan.w.dims(), type, Tag::any);
+  const memory::desc any(kernel, type, Tag::any);
   if (s.bias) plan.bias = memory::desc({s.filters}, memory::data_type::f32, Tag::x);
   const memory::dims strides = {s.stride, s.stride}, before = {s.top, s.left},
                      after = {s.bottom, s.right};

@@ -192,7 +192,8 @@ TEST_SUITE("cli/generate_command") {
             std::string::npos);
     }
     SUBCASE("--overwrite replaces it") {
-      program({"generate", "x", "--output", "a.png", "--overwrite"});
+      program({"generate", "x", "--output", "a.png", "--overwrite", "--json"});
+      CHECK(json_of(program)["files"] == nlohmann::json{"a.png"});
       CHECK(io::load_image("a.png").width == 2);
     }
     SUBCASE("but never a picture of the same run") {
@@ -361,6 +362,7 @@ TEST_SUITE("cli/generate_command errors") {
         {{"--output", "old.safetensors/x.png"}, ErrorKind::io, nullptr},
         {{"--output", "old.safetensors/x.png", "--overwrite"}, ErrorKind::io, nullptr},
         {{"--save-latents", "old.safetensors/x"}, ErrorKind::io, nullptr},
+        {{"--output", std::string(300, 'x') + ".png"}, ErrorKind::io, nullptr},
     };
     for (const auto& mistake : mistakes) {
       Strings arguments = {"generate", "x"};

@@ -1,0 +1,56 @@
+"""The demo model draws what diffusers draws with it (reference/demo_pictures.py), and quickly enough."""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(os.environ["KLEIN_ROOT"])
+FIXTURES = ROOT / "tests/fixtures/demo"
+
+
+def levels(path):
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+class Demo(unittest.TestCase):
+    def draw(self, case, *flags):
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "picture.png"
+            subprocess.run(
+                [os.environ["KLEIN_PROGRAM"], "generate", case["prompt"], "--model", str(ROOT / "models/demo"),
+                 "--seed", str(case["seed"]), "--device", "cpu", "--output", str(out), "--quiet", *flags],
+                check=True)
+            return levels(out)
+
+    def test_its_pictures_equal_those_of_diffusers(self):
+        # float32: rounding to 8 bits flips here and there. bfloat16: what two legal programs differ by, see docs/numerics.md.
+        for precision, mean, largest in (("float32", 0.01, 1), ("bfloat16", 1.0, 24)):
+            for case in json.loads((FIXTURES / "cases.json").read_text()):
+                difference = np.abs(self.draw(case, "--dtype", precision) - levels(FIXTURES / case["picture"]))
+                print(f"{precision} {case['prompt']}: mean {difference.mean():.5f}, largest {difference.max()}")
+                self.assertLessEqual(difference.mean(), mean)
+                self.assertLessEqual(difference.max(), largest)
+
+    def test_its_defaults_are_those_of_its_files(self):
+        case = json.loads((FIXTURES / "cases.json").read_text())[0]
+        self.assertEqual(self.draw(case).shape, (256, 256, 3))
+
+    def test_a_picture_takes_seconds_at_most(self):
+        # An idle machine with two cores takes about a second; the bound only catches a broken fast path.
+        case = json.loads((FIXTURES / "cases.json").read_text())[0]
+        start = time.monotonic()
+        self.draw(case)
+        seconds = time.monotonic() - start
+        print(f"{seconds:.2f} s from start to file")
+        self.assertLess(seconds, 20)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,50 @@
+#include "klein/pipeline/tensor_files.h"
+
+#include <limits>
+
+#include <doctest/doctest.h>
+
+#include "klein/core/error.h"
+#include "unit/io/support.h"
+
+namespace klein {
+namespace {
+
+TEST_SUITE("pipeline/tensor_files") {
+  TEST_CASE("a tensor comes back as it was written, in either precision") {
+    const io::TempDir folder;
+    for (const auto dtype : {mx::float32, mx::bfloat16}) {
+      const auto path = folder.path() / "t.safetensors";
+      const auto value = mx::astype(mx::transpose(mx::reshape(mx::arange(6.0), {2, 3})), dtype);
+      write_tensor(path, "latents", value, /*overwrite=*/true);
+      const auto read = read_tensor(path, "latents");
+      CHECK(read.dtype() == dtype);
+      CHECK(mx::array_equal(read, value).item<bool>());
+    }
+  }
+
+  TEST_CASE("a wrong name, values that are not finite and an existing file are errors") {
+    const io::TempDir folder;
+    const auto path = folder.path() / "t.safetensors";
+    write_tensor(path, "noise", mx::array({std::numeric_limits<float>::quiet_NaN()}), false);
+    CHECK_THROWS_WITH_AS(read_tensor(path, "latents"),
+                         ("expected a tensor `latents`, found none: " + path.string()).c_str(),
+                         Error);
+    CHECK_THROWS_WITH_AS(
+        read_tensor(path, "noise"),
+        ("expected finite values in `noise`, got NaN or infinity: " + path.string()).c_str(),
+        Error);
+    CHECK_THROWS_AS(write_tensor(path, "noise", mx::zeros({1}), false), Error);
+  }
+
+  TEST_CASE("pixels are clamped and rounded half to even") {
+    // -1 and below is black, 1 and above white; 0 is 127.5, which rounds to the even 128.
+    const auto image = to_image(mx::array({-3.0f, -1.0f, 0.0f, 1.0f, 7.0f, 0.5f}, {1, 1, 2, 3}));
+    CHECK(image.width == 2);
+    CHECK(image.height == 1);
+    CHECK(image.rgb == std::vector<std::uint8_t>{0, 0, 128, 255, 255, 191});
+  }
+}
+
+}  // namespace
+}  // namespace klein

@@ -1,0 +1,69 @@
+"""Draw captions with diffusers' own Flux2KleinPipeline: one PNG per caption, and a contact sheet."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+
+from scenes import HERE
+
+
+def contact_sheet(pictures: list[Image.Image], texts: list[str], columns: int, side: int) -> Image.Image:
+    rows = (len(pictures) + columns - 1) // columns
+    sheet = Image.new("RGB", (columns * (side + 4), rows * (side + 26)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (picture, text) in enumerate(zip(pictures, texts)):
+        x, y = i % columns * (side + 4), i // columns * (side + 26)
+        sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS) if picture.size != (side, side) else picture, (x, y))
+        cut = max(1, side // 6)
+        pen.text((x + 1, y + side), text[:cut] + "\n" + text[cut:2 * cut], fill="black", spacing=0)
+    return sheet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--captions", type=Path, default=HERE / "heldout.json", help="JSON list of objects with a caption, or a text file")
+    parser.add_argument("--out", type=Path, help="folder for the PNG files")
+    parser.add_argument("--sheet", type=Path, help="contact sheet to write")
+    parser.add_argument("--columns", type=int, default=10)
+    parser.add_argument("--side", type=int, default=256, help="size of a picture on the sheet")
+    parser.add_argument("--limit", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    from diffusers import Flux2KleinPipeline
+
+    if args.captions.suffix == ".json":
+        texts = [c["caption"] for c in json.loads(args.captions.read_text())]
+    else:
+        texts = [t for t in args.captions.read_text().splitlines() if t]
+    texts = texts[:args.limit or None]
+    pipe = Flux2KleinPipeline.from_pretrained(args.model, torch_dtype=torch.float32).to(args.device)
+    pipe.set_progress_bar_config(disable=True)
+    options = json.loads((args.model / "model_index.json").read_text())
+    pictures = []
+    for start in range(0, len(texts), args.batch):
+        part = texts[start:start + args.batch]
+        seeds = [torch.Generator().manual_seed(args.seed + start + i) for i in range(len(part))]
+        pictures += pipe(prompt=part, height=args.height, width=args.width, num_inference_steps=args.steps, guidance_scale=1.0,
+                         generator=seeds, max_sequence_length=options["max_sequence_length"],
+                         text_encoder_out_layers=tuple(options["text_encoder_out_layers"])).images
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        for i, picture in enumerate(pictures):
+            picture.save(args.out / f"{i:03d}.png")
+    if args.sheet:
+        contact_sheet(pictures, texts, args.columns, args.side).save(args.sheet)
+
+
+if __name__ == "__main__":
+    main()

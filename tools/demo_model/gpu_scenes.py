@@ -1,0 +1,143 @@
+"""Batches of scenes as arrays, and their rendering with torch."""
+
+from __future__ import annotations
+
+import random
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from captions import caption
+from scenes import BACKGROUNDS, CANVAS, SIZES, load_subjects, random_scene
+from sprites import PALETTE
+from tokens import MAX_TOKENS, PAD, TEMPLATE
+
+#: sRGB change (0..1) of the background for one standard deviation of the two noise channels that steer it
+SHADES = ((0.020, 0.020, 0.020), (0.012, 0.0, -0.012))
+
+
+def scene_row(scene) -> list[int]:
+    """count, background, first, second, then subject, size, left, top for two sprites."""
+    row = [len(scene.sprites), BACKGROUNDS.index(scene.background), scene.first, scene.second]
+    for s in (scene.sprites * 2)[:2]:
+        row += [s.subject, s.size, s.left, s.top]
+    return row
+
+
+def _build(job):
+    count, wordings, seed, tokenizer_file = job
+    from tokenizers import Tokenizer
+
+    tokenizer, subjects, rng = Tokenizer.from_file(str(tokenizer_file)), load_subjects(), random.Random(seed)
+    rows = np.zeros((count, 12), np.int32)
+    ids = np.full((count, wordings, MAX_TOKENS), tokenizer.token_to_id(PAD), np.int16)
+    lengths = np.zeros((count, wordings), np.int16)
+    for i in range(count):
+        scene = random_scene(rng, len(subjects))
+        rows[i] = scene_row(scene)
+        texts = [TEMPLATE.format(caption(rng, scene, subjects, bare=0.1)) for _ in range(wordings)]
+        for j, encoding in enumerate(tokenizer.encode_batch(texts)):
+            lengths[i, j] = min(len(encoding.ids), MAX_TOKENS)
+            ids[i, j, :lengths[i, j]] = encoding.ids[:MAX_TOKENS]
+    return rows, ids, lengths
+
+
+def build_scenes(count: int, wordings: int, seed: int, tokenizer_file: Path, workers: int):
+    """(rows [N, 12], token ids [N, wordings, 64], lengths [N, wordings]); the result depends on seed and workers only."""
+    share = (count + workers - 1) // workers
+    jobs = [(share, wordings, seed * 1000 + w, tokenizer_file) for w in range(workers)]
+    if workers == 1:
+        parts = [_build(jobs[0])]
+    else:
+        with get_context("fork").Pool(workers) as pool:
+            parts = pool.map(_build, jobs)
+    return tuple(np.concatenate(p)[:count] for p in zip(*parts))
+
+
+def encode_texts(tokenizer, texts: list[str], device):
+    """Token ids [B, 64] and lengths [B] of captions."""
+    ids = torch.full((len(texts), MAX_TOKENS), tokenizer.token_to_id(PAD), dtype=torch.long)
+    lengths = torch.zeros(len(texts), dtype=torch.long)
+    for i, encoding in enumerate(tokenizer.encode_batch([TEMPLATE.format(t) for t in texts])):
+        lengths[i] = min(len(encoding.ids), MAX_TOKENS)
+        ids[i, :lengths[i]] = torch.tensor(encoding.ids[:MAX_TOKENS])
+    return ids.to(device), lengths.to(device)
+
+
+class Renderer:
+    """Draws scenes with torch; the same pixels as sprites.draw_scene for scenes without shade."""
+
+    def __init__(self, atlas: dict[str, np.ndarray], device):
+        self.device = device
+        self.sides = [side for side, _ in SIZES.values()]
+        self.texture = max(self.sides)
+        count = len(next(iter(atlas.values())))
+        # one texture per size and subject, the sprite in the top left corner and nothing around it: no grouping by size is needed
+        self.atlas = torch.zeros(len(SIZES), count, 4, self.texture, self.texture, dtype=torch.uint8)
+        for level, (name, side) in enumerate(zip(SIZES, self.sides)):
+            self.atlas[level, :, :, :side, :side] = torch.from_numpy(atlas[name]).permute(0, 3, 1, 2)
+        self.atlas = self.atlas.to(device)
+        self.palette = torch.from_numpy(PALETTE / 255).to(device)
+        self.ramp = torch.linspace(0, 1, CANVAS, device=device)
+        self.shades = torch.tensor(SHADES, device=device)
+
+    def background(self, kind, first, second):
+        """kind [B] (index into BACKGROUNDS), colours [B, 3] in 0..1 -> [B, 3, 256, 256]."""
+        weight = torch.zeros(len(kind), 1, CANVAS, CANVAS, device=self.device)
+        weight = torch.where((kind == 1)[:, None, None, None], self.ramp.view(1, 1, -1, 1), weight)
+        weight = torch.where((kind == 2)[:, None, None, None], (self.ramp > 0.5).float().view(1, 1, 1, -1), weight)
+        return first[:, :, None, None] * (1 - weight) + second[:, :, None, None] * weight
+
+    def stamp(self, picture, sprites, theta):
+        layer = F.grid_sample(sprites.float() / 255, F.affine_grid(theta, (len(theta), 4, CANVAS, CANVAS), align_corners=False),
+                              mode="bilinear", padding_mode="zeros", align_corners=False)
+        return picture * (1 - layer[:, 3:]) + layer[:, :3]
+
+    @torch.no_grad()
+    def scenes(self, rows, shade=None):
+        """rows [B, 12], shade [B, 2] standard normal -> pictures [B, 3, 256, 256] in -1..1."""
+        first, second = self.palette[rows[:, 2]], self.palette[rows[:, 3]]
+        if shade is not None:
+            change = shade.clamp(-2, 2) @ self.shades
+            first, second = (first + change).clamp(0, 1), (second + change).clamp(0, 1)
+        picture = self.background(rows[:, 1], first, second)
+        for slot in range(2):
+            subject, size, left, top = rows[:, 4 + slot * 4:8 + slot * 4].unbind(1)
+            theta = torch.zeros(len(rows), 2, 3, device=self.device)
+            theta[:, 0, 0] = theta[:, 1, 1] = CANVAS / self.texture
+            absent = (rows[:, 0] <= slot) * 10.0
+            theta[:, 0, 2] = (CANVAS - 2 * left) / self.texture - 1 + absent
+            theta[:, 1, 2] = (CANVAS - 2 * top) / self.texture - 1
+            picture = self.stamp(picture, self.atlas[size, subject], theta)
+        return picture * 2 - 1
+
+    @torch.no_grad()
+    def scatter(self, batch: int, generator: random.Random):
+        """Free compositions for the VAE: 1 to 4 sprites of any scale, tilt and place on any colours."""
+        def uniform(*shape, low=0.0, high=1.0):
+            return torch.rand(*shape, device=self.device) * (high - low) + low
+
+        named = uniform(batch, 1) < 0.5
+        colours = [torch.where(named, self.palette[torch.randint(len(self.palette), (batch,), device=self.device)],
+                               uniform(batch, 3)) for _ in range(2)]
+        picture = self.background(torch.randint(3, (batch,), device=self.device), *colours)
+        for slot in range(4):
+            level = generator.randrange(len(self.sides))
+            own = self.sides[level]
+            side = own * uniform(batch, low=0.75, high=1.2)
+            angle, flip = uniform(batch, low=-0.4, high=0.4), (uniform(batch) < 0.3).float() * -2 + 1
+            x, y = uniform(batch, low=-0.9, high=0.9), uniform(batch, low=-0.9, high=0.9)
+            hidden = (uniform(batch) > 1.0 - 0.25 * slot).float() * 10
+            k = CANVAS / side
+            # from the sprite's own -1..1 to the texture's, where it fills the top left part
+            part, shift = own / self.texture, own / self.texture - 1
+            theta = torch.stack([part * k * angle.cos() * flip, -part * k * angle.sin() * flip,
+                                 -part * k * flip * (angle.cos() * x - angle.sin() * y) + hidden + shift,
+                                 part * k * angle.sin(), part * k * angle.cos(),
+                                 -part * k * (angle.sin() * x + angle.cos() * y) + shift], 1).view(batch, 2, 3)
+            chosen = torch.randint(self.atlas.shape[1], (batch,), device=self.device)
+            picture = self.stamp(picture, self.atlas[level, chosen], theta)
+        return picture * 2 - 1
