@@ -40,3 +40,10 @@ function(klein_precompile_mlx target)
     endif()
   endforeach()
 endfunction()
+
+# For targets that wait for others rather than compute: half the time to build.
+function(klein_build_fast target level)
+  if(CMAKE_BUILD_TYPE STREQUAL "Release")
+    target_compile_options(${target} PRIVATE ${level})
+  endif()
+endfunction()

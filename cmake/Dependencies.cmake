@@ -13,7 +13,7 @@
 #   zlib           1.2             zlib1g-dev                  klein/io: checksums, compressed text
 #   fmt            8.1             libfmt-dev                  messages
 #   nlohmann-json  3.10            nlohmann-json3-dev          klein/io/json
-# The program and the tests alone add CLI11 2.1, spdlog 1.9 and doctest 2.4 (CMakeLists.txt, tests/).
+# The program and the tests alone add CLI11 2.1 and doctest 2.4 (CMakeLists.txt, tests/).
 
 find_package(ICU 67 REQUIRED COMPONENTS uc i18n)
 find_package(PNG 1.6 REQUIRED)

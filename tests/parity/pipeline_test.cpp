@@ -13,6 +13,7 @@
 #include "klein/tokenizer/prompt_tokens.h"
 #include "support/json.h"
 #include "support/tensors.h"
+#include "unit/io/support.h"
 
 namespace klein {
 namespace {
@@ -25,20 +26,6 @@ constexpr float kPipelineFloat32 = 1e-4f;
 fs::path model(const std::string& name) {
   return fs::path(KLEIN_TEST_FIXTURES) / "models" / name;
 }
-
-/// A folder of its own that vanishes with it.
-struct TemporaryFolder {
-  TemporaryFolder()
-      : path(fs::temp_directory_path() / ("klein-parity-" + std::to_string(count()))) {
-    fs::create_directories(path);
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  static int count() {
-    static int next = static_cast<int>(std::hash<std::string>{}(fs::current_path()) % 1000000);
-    return next++;
-  }
-  fs::path path;
-};
 
 GenerateRequest request_of(const nlohmann::json& run) {
   GenerateRequest request;
@@ -84,10 +71,10 @@ void check_run(const std::string& name, const std::string& fixture_name, mx::Dty
   CAPTURE(fixture_name);
   const auto run = test::fixture_json("pipeline/" + name);
   const auto f = test::fixture("pipeline/" + fixture_name);
-  const TemporaryFolder folder;
+  const io::test::TempDir folder;
   auto request = request_of(run);
-  request.save_latents = folder.path / "latents.safetensors";
-  request.save_prompt_embeds = folder.path / "embeds.safetensors";
+  request.save_latents = folder.path() / "latents.safetensors";
+  request.save_prompt_embeds = folder.path() / "embeds.safetensors";
 
   flux2::Pipeline pipeline(
       model(model_name.empty() ? run.at("model").get<std::string>() : model_name), dtype);
@@ -221,12 +208,12 @@ TEST_SUITE("parity/pipeline") {
   TEST_CASE("a batch of latents gives a picture each") {
     const auto run = test::fixture_json("pipeline/distilled_batch");
     const auto f = test::fixture("pipeline/distilled_batch");
-    const TemporaryFolder folder;
+    const io::test::TempDir folder;
     flux2::Pipeline pipeline(model("tiny-distilled"), mx::float32);
     for (const int prompt : {0, 1}) {  // two pictures of each of two prompts
       auto request = request_of(run);
       request.prompt = run.at("prompts").at(static_cast<std::size_t>(prompt));
-      request.latents = folder.path / ("noise" + std::to_string(prompt) + ".safetensors");
+      request.latents = folder.path() / ("noise" + std::to_string(prompt) + ".safetensors");
       const auto noise = f["noise"];
       mx::save_safetensors(
           request.latents->string(),

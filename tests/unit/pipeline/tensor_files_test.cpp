@@ -12,7 +12,7 @@ namespace {
 
 TEST_SUITE("pipeline/tensor_files") {
   TEST_CASE("a tensor comes back as it was written, in either precision") {
-    const io::TempDir folder;
+    const io::test::TempDir folder;
     for (const auto dtype : {mx::float32, mx::bfloat16}) {
       const auto path = folder.path() / "t.safetensors";
       const auto value = mx::astype(mx::transpose(mx::reshape(mx::arange(6.0), {2, 3})), dtype);
@@ -24,7 +24,7 @@ TEST_SUITE("pipeline/tensor_files") {
   }
 
   TEST_CASE("a wrong name, values that are not finite and an existing file are errors") {
-    const io::TempDir folder;
+    const io::test::TempDir folder;
     const auto path = folder.path() / "t.safetensors";
     write_tensor(path, "noise", mx::array({std::numeric_limits<float>::quiet_NaN()}), false);
     CHECK_THROWS_WITH_AS(read_tensor(path, "latents"),

@@ -19,7 +19,7 @@ std::span<const std::byte> bytes_of(const std::vector<float>& values) {
 
 TEST_SUITE("weights/tensor_map") {
   TEST_CASE("arrays hold the numbers of the file and keep it alive") {
-    const io::TempDir folder;
+    const io::test::TempDir folder;
     const auto path = folder.path() / "model.safetensors";
     const std::vector<float> numbers{1, 2, 3, 4, 5, 6};
     io::write_safetensors(
@@ -37,7 +37,7 @@ TEST_SUITE("weights/tensor_map") {
   }
 
   TEST_CASE("a tensor that is left out is not read, one that is no float is refused by name") {
-    const io::TempDir folder;
+    const io::test::TempDir folder;
     const std::vector<std::byte> eight(8);
     io::write_safetensors(
         folder.path() / "model.safetensors",
