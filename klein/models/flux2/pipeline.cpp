@@ -26,6 +26,19 @@ void report(const ProgressCallback& progress, Stage stage, int done, int total) 
     throw Error(ErrorKind::cancelled, "stopped on request");
 }
 
+/// A distilled model has guidance built in: an own one would be ignored, so it is refused.
+void expect_no_guidance(const GenerateRequest& request) {
+  constexpr const char* hint = "Leave it out, or use a base model.";
+  if (request.negative_prompt && !request.negative_prompt->empty())
+    throw Error(ErrorKind::usage,
+                "expected no negative prompt, since a distilled model runs without guidance", hint);
+  if (request.guidance && *request.guidance != 1.0)
+    throw Error(ErrorKind::usage,
+                fmt::format("expected guidance 1, since a distilled model runs without it, got {}",
+                            *request.guidance),
+                hint);
+}
+
 /// The batch is as large as the latents; one prompt serves all of them.
 mx::array for_batch(const mx::array& embeds, int batch) {
   if (embeds.shape(0) == batch) return embeds;
@@ -55,19 +68,7 @@ Pipeline::Pipeline(const std::filesystem::path& folder, mx::Dtype dtype)
 Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
   request.validate();
   Plan plan;
-  if (checkpoint_.is_distilled) {
-    constexpr const char* hint = "Leave it out, or use a base model.";
-    if (request.negative_prompt && !request.negative_prompt->empty())
-      throw Error(ErrorKind::usage,
-                  "expected no negative prompt, since a distilled model runs without guidance",
-                  hint);
-    if (request.guidance && *request.guidance != 1.0)
-      throw Error(ErrorKind::usage,
-                  fmt::format("expected guidance 1, since a distilled model runs without it, "
-                              "got {}",
-                              *request.guidance),
-                  hint);
-  }
+  if (checkpoint_.is_distilled) expect_no_guidance(request);
   plan.guidance = request.guidance.value_or(checkpoint_.default_guidance());
   plan.classifier_free = plan.guidance > 1.0 && !checkpoint_.is_distilled;
 
@@ -99,6 +100,8 @@ Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
   }
   plan.width = side("width", width);
   plan.height = side("height", height);
+  // Once more with both sides known: one of them may be the model's own, or the file's.
+  GenerateRequest{.width = plan.width, .height = plan.height}.validate();
   plan.rows = plan.height / pixels_per_token;
   plan.columns = plan.width / pixels_per_token;
   if (plan.latents &&
