@@ -38,7 +38,7 @@ void refuse_other_models(const TokenizerFile& file) {
                 fmt::format("expected `model.{}` to be off, got {}", key, io::describe(value)));
   };
   const auto is_zero = [](const json& value) { return value == 0.0; };
-  const auto is_empty = [](const json& value) { return value == ""; };
+  const auto is_empty = [](const json& value) { return value == json(""); };
   const auto is_false = [](const json& value) { return value == false; };
   refuse("dropout", is_zero);
   refuse("unk_token", [](const json&) { return false; });
