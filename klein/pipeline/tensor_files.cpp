@@ -33,7 +33,7 @@ mx::array read_tensor(const std::filesystem::path& path, const std::string& name
     std::memcpy(values.data(), bytes.data(), bytes.size());
     return mx::array(values.begin(), shape, dtype);
   };
-  const auto value = [&] {
+  auto value = [&] {
     switch (tensor->dtype) {
       case io::Dtype::float32:
         return read(0.0f, mx::float32);
