@@ -33,7 +33,7 @@ void fill_missing_streams() {
 /// Lets waiting OpenMP threads go to sleep soon, unless the user has chosen otherwise.
 ///
 /// By default they spin for milliseconds, which takes the processor away from whatever else runs:
-/// beside a compiler on two cores a small picture took 14 s, with this 2 to 3 s, and alone 0.6 s.
+/// on two busy cores a small picture took up to 14 s, with this 2 to 3 s, and alone 0.6 s.
 /// The runtime reads its setting before main, so the program has to start itself once more; where
 /// that fails, it goes on as it is.
 void start_with_patient_threads([[maybe_unused]] char** argv) {

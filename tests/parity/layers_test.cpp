@@ -24,6 +24,8 @@ namespace {
 
 using test::check_close;
 using test::kEqual;
+using test::nhwc;
+using test::position_ids;
 
 /// A fixture in both precisions, with the tolerance of each; see docs/numerics.md.
 struct Case {
@@ -37,22 +39,8 @@ std::vector<Case> cases(const std::string& name, float bfloat16_tolerance) {
           {test::fixture(name + "_bf16"), mx::bfloat16, bfloat16_tolerance}};
 }
 
-mx::array nhwc(const mx::array& a) {
-  return mx::transpose(a, {0, 2, 3, 1});
-}
 mx::array token_major(const mx::array& a) {
   return mx::transpose(a, {0, 2, 1, 3});
-}
-
-std::vector<nn::PositionId> position_ids(const mx::array& ids) {
-  const auto plain = mx::contiguous(mx::astype(ids, mx::int32));
-  mx::eval(const_cast<mx::array&>(plain));
-  std::vector<nn::PositionId> result;
-  for (int i = 0; i < plain.shape(0); ++i) {
-    const int* row = plain.data<int>() + i * 4;
-    result.push_back({row[0], row[1], row[2], row[3]});
-  }
-  return result;
 }
 
 /// The reference repeats every value for both halves of a pair.

@@ -19,6 +19,9 @@ namespace klein {
 namespace {
 
 using test::check_close;
+using test::integers;
+using test::nhwc;
+using test::position_ids;
 
 struct Case {
   test::Fixture f;
@@ -38,28 +41,10 @@ int groups_of(const std::string& name) {
   return test::fixture_json(name).at("groups");
 }
 
-mx::array nhwc(const mx::array& a) {
-  return mx::transpose(a, {0, 2, 3, 1});
-}
-
 template <typename Config>
 Config config_of(const std::string& name) {
   const auto json = test::fixture_json(name);
   return Config::from_json({json, name});
-}
-
-std::vector<int> integers(const mx::array& a) {
-  auto plain = mx::contiguous(mx::astype(a, mx::int32));
-  mx::eval(plain);
-  return {plain.data<int>(), plain.data<int>() + plain.size()};
-}
-
-std::vector<nn::PositionId> position_ids(const mx::array& ids) {
-  const auto values = integers(ids);
-  std::vector<nn::PositionId> result;
-  for (std::size_t i = 0; i + 3 < values.size(); i += 4)
-    result.push_back({values[i], values[i + 1], values[i + 2], values[i + 3]});
-  return result;
 }
 
 /// The fixture's block configs lack what a block does not need.

@@ -19,6 +19,7 @@ namespace klein {
 namespace {
 
 namespace fs = std::filesystem;
+using test::position_ids;
 
 /// Whole pipelines collect the roundings of some hundred layers.
 constexpr float kPipelineFloat32 = 1e-4f;
@@ -104,17 +105,6 @@ void fill_part(Module& module, const test::Fixture& f, const std::string& prefix
     if (name.starts_with(prefix) && !name.ends_with("num_batches_tracked"))
       part.weights.insert_or_assign(name.substr(prefix.size()), value);
   test::fill(module, part, mx::float32);
-}
-
-std::vector<nn::PositionId> position_ids(const mx::array& ids) {
-  auto values = mx::contiguous(mx::astype(ids, mx::int32));
-  mx::eval(values);
-  std::vector<nn::PositionId> result;
-  for (std::size_t i = 0; i + 3 < values.size(); i += 4) {
-    const int* row = values.data<int>() + i;
-    result.push_back({row[0], row[1], row[2], row[3]});
-  }
-  return result;
 }
 
 TEST_SUITE("parity/pipeline") {

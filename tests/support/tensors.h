@@ -1,9 +1,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include <doctest/doctest.h>
 
+#include "klein/nn/rope.h"
 #include "klein/tensor/mlx.h"
 #include "klein/weights/fill.h"
 
@@ -28,6 +30,26 @@ inline Fixture fixture(const std::string& name) {
     (is_weight ? f.weights : f.tensors).insert_or_assign(is_weight ? key.substr(8) : key, value);
   }
   return f;
+}
+
+/// Channels last, as klein computes; the reference has them second.
+inline mx::array nhwc(const mx::array& a) {
+  return mx::transpose(a, {0, 2, 3, 1});
+}
+
+inline std::vector<int> integers(const mx::array& a) {
+  auto plain = mx::contiguous(mx::astype(a, mx::int32));
+  mx::eval(plain);
+  return {plain.data<int>(), plain.data<int>() + plain.size()};
+}
+
+/// Rows of t, h, w, l.
+inline std::vector<nn::PositionId> position_ids(const mx::array& ids) {
+  const auto values = integers(ids);
+  std::vector<nn::PositionId> result;
+  for (std::size_t i = 0; i + 3 < values.size(); i += 4)
+    result.push_back({values[i], values[i + 1], values[i + 2], values[i + 3]});
+  return result;
 }
 
 /// Fills `module` with the weights of `f`, in the dtype of the fixture.
