@@ -70,12 +70,12 @@ struct Engine::Impl {
     thread_.run([this] {
       translated([this] {
         use_device(options_.device);
-        pipeline_.emplace(find_model(options_.model), mlx_dtype(options_.precision));
+        pipeline_.emplace(flux2::Checkpoint::read(model_files()), load_options());
       });
     });
     const auto& checkpoint = pipeline_->checkpoint();
-    info_ = {.folder = checkpoint.folder,
-             .is_distilled = checkpoint.is_distilled,
+    info_ = {.folder = checkpoint.path,
+             .is_distilled = checkpoint.is_distilled(),
              .default_steps = checkpoint.default_steps(),
              .default_guidance = checkpoint.default_guidance(),
              .default_size = checkpoint.vae.sample_size,
@@ -85,6 +85,21 @@ struct Engine::Impl {
   /// The arrays die where they were made.
   ~Impl() {
     thread_.run([this] { pipeline_.reset(); });
+  }
+
+  flux2::ModelFiles model_files() const {
+    return {.model = find_model(options_.model),
+            .transformer = options_.transformer,
+            .text_encoder = options_.text_encoder,
+            .vae = options_.vae,
+            .tokenizer = options_.tokenizer};
+  }
+
+  flux2::LoadOptions load_options() const {
+    return {.dtype = mlx_dtype(options_.precision),
+            .quantize_transformer = options_.quantize_transformer,
+            .quantize_text_encoder = options_.quantize_text_encoder,
+            .quantize_vae = options_.quantize_vae};
   }
 
   EngineOptions options_;
@@ -118,7 +133,7 @@ BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback
       const int scale = checkpoint.vae.scale();
       const int rows = report.picture.height / scale, columns = report.picture.width / scale;
       const int text = checkpoint.max_sequence_length, image = rows * columns / 4;
-      const int passes = report.picture.guidance > 1.0 && !checkpoint.is_distilled ? 2 : 1;
+      const int passes = report.picture.guidance > 1.0 && !checkpoint.is_distilled() ? 2 : 1;
       const int layers = std::ranges::max(checkpoint.text_encoder_out_layers);
       report.text_flops = passes * flux2::text_flops(checkpoint.text_encoder, layers, text);
       report.step_flops = passes * flux2::step_flops(checkpoint.transformer, text, image);

@@ -2,17 +2,26 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "klein/core/options.h"
 #include "klein/core/progress.h"
 #include "klein/pipeline/request.h"
+#include "klein/quant/target.h"
 
 namespace klein {
 
 /// Which model to run, and how.
 struct EngineOptions {
-  std::string model = "demo";  ///< "demo" or the path of a model folder.
+  std::string model = "demo";  ///< "demo" or the path of a model folder or file.
+
+  /// Files or folders that take the place of the model's own parts.
+  std::optional<std::string> transformer = {}, text_encoder = {}, vae = {}, tokenizer = {};
+
+  /// Packs a part's weights when they are loaded.
+  std::optional<quant::Target> quantize_transformer = {}, quantize_text_encoder = {},
+                               quantize_vae = {};
   Precision precision = Precision::bfloat16;
   DeviceChoice device = DeviceChoice::automatic;
 };

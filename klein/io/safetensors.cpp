@@ -30,11 +30,12 @@ struct DtypeRow {
 };
 
 /// In the order of the enumeration.
-constexpr std::array<DtypeRow, 15> kDtypes{{{"BOOL", 1},
+constexpr std::array<DtypeRow, 16> kDtypes{{{"BOOL", 1},
                                             {"U8", 1},
                                             {"I8", 1},
                                             {"F8_E5M2", 1},
                                             {"F8_E4M3", 1},
+                                            {"F8_E8M0", 1},
                                             {"I16", 2},
                                             {"U16", 2},
                                             {"F16", 2},

@@ -22,6 +22,7 @@ enum class Dtype {
   int8,
   float8_e5m2,
   float8_e4m3,
+  float8_e8m0,
   int16,
   uint16,
   float16,

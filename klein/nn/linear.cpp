@@ -1,7 +1,6 @@
 #include "klein/nn/linear.h"
 
 #include "klein/ops/linear.h"
-#include "klein/tensor/check.h"
 
 namespace klein::nn {
 
@@ -10,8 +9,13 @@ Linear::Linear(int in, int out, bool with_bias) : weight(mx::zeros({out, in})) {
 }
 
 mx::array Linear::operator()(const mx::array& x) const {
-  expect_last_axis(x, weight.shape(1), "linear layer input");
   return ops::linear(x, weight, bias);
+}
+
+Embedding::Embedding(int count, int width) : weight(mx::zeros({count, width})) {}
+
+mx::array Embedding::operator()(const mx::array& ids) const {
+  return ops::take_rows(weight, ids, dtype);
 }
 
 }  // namespace klein::nn

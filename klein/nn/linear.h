@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "klein/ops/weight.h"
 #include "klein/tensor/mlx.h"
 
 namespace klein::nn {
@@ -15,8 +16,21 @@ struct Linear {
 
   mx::array operator()(const mx::array& x) const;
 
-  mx::array weight;               ///< [out, in]; may be narrower than x (bfloat16 under float32).
+  ops::Weight weight;             ///< [out, in]; may be narrower than x, or packed.
   std::optional<mx::array> bias;  ///< [out]
+};
+
+/// One row of a table for every id.
+///
+/// Shapes   ids [...] int32 -> [..., width]
+/// Dtype    `dtype`, whatever the table is stored in
+struct Embedding {
+  Embedding(int count, int width);
+
+  mx::array operator()(const mx::array& ids) const;
+
+  ops::Weight weight;  ///< [count, width]; may be packed.
+  mx::Dtype dtype = mx::float32;
 };
 
 }  // namespace klein::nn

@@ -4,10 +4,12 @@
 #include <string_view>
 #include <vector>
 
+#include "klein/ops/weight.h"
 #include "klein/tensor/mlx.h"
 
 namespace klein::nn {
 
+struct Embedding;
 struct Linear;
 struct Conv2d;
 
@@ -22,8 +24,15 @@ class Visitor {
   /// One tensor. `path` is the full name: "transformer_blocks.3.attn.norm_q.weight".
   virtual void on_array(const std::string& path, mx::array& value) = 0;
 
-  /// One linear layer. By default its arrays are visited.
+  /// One weight that may be packed. By default its arrays are visited: a packed one's codes under
+  /// the name itself, the others beside it as `.scales`, `.biases` and `.column_scales`.
+  virtual void on_weight(const std::string& path, ops::Weight& weight);
+
+  /// One linear layer. By default its weight and bias are visited.
   virtual void on_linear(const std::string& path, Linear& layer);
+
+  /// One table of embeddings. By default its weight is visited.
+  virtual void on_embedding(const std::string& path, Embedding& layer);
 
   /// One convolution. By default its arrays are visited.
   virtual void on_conv(const std::string& path, Conv2d& layer);
@@ -33,6 +42,9 @@ class Visitor {
   }
   void linear(std::string_view name, Linear& layer) {
     on_linear(prefix_ + std::string(name), layer);
+  }
+  void embedding(std::string_view name, Embedding& layer) {
+    on_embedding(prefix_ + std::string(name), layer);
   }
   void conv(std::string_view name, Conv2d& layer) { on_conv(prefix_ + std::string(name), layer); }
 

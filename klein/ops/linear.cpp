@@ -18,4 +18,14 @@ mx::array linear(const mx::array& x, const mx::array& weight,
   return portable::linear(x, weight, bias);
 }
 
+mx::array linear(const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias) {
+  if (const auto* dense = std::get_if<mx::array>(&weight)) return linear(x, *dense, bias);
+  const auto& packed = std::get<PackedMatrix>(weight);
+  expect_last_axis(x, packed.columns, "linear input");
+  if (bias) expect_shape(*bias, {packed.rows}, "linear bias");
+  if (use_cpu_kernels({x.dtype(), bias ? bias->dtype() : x.dtype()}))
+    return native::linear(x, packed, bias);
+  return portable::linear(x, packed, bias);
+}
+
 }  // namespace klein::ops

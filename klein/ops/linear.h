@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "klein/ops/weight.h"
 #include "klein/tensor/mlx.h"
 
 namespace klein::ops {
@@ -14,6 +15,11 @@ namespace klein::ops {
 /// Errors   Error(shape) when the sizes do not fit together
 /// Source   torch.nn.functional.linear
 mx::array linear(const mx::array& x, const mx::array& weight,
+                 const std::optional<mx::array>& bias = std::nullopt);
+
+/// The same with a weight that may be packed; what a packed one decodes to is rounded to bfloat16
+/// where x is bfloat16.
+mx::array linear(const mx::array& x, const Weight& weight,
                  const std::optional<mx::array>& bias = std::nullopt);
 
 }  // namespace klein::ops

@@ -10,6 +10,15 @@ mx::array linear(const mx::array& x, const mx::array& weight,
   return portable::linear(x, weight, bias);
 }
 
+mx::array linear(const mx::array& x, const PackedMatrix& weight,
+                 const std::optional<mx::array>& bias) {
+  return portable::linear(x, weight, bias);
+}
+
+mx::array unpack(const PackedMatrix& matrix, mx::Dtype dtype) {
+  return portable::unpack(matrix, dtype);
+}
+
 mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, float scale,
                     const AttentionMask& mask) {
   return portable::attention(q, k, v, scale, mask);

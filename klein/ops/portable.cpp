@@ -16,6 +16,19 @@ bool on_cpu() {
   return mx::default_device() == mx::Device::cpu;
 }
 
+const char* mlx_mode(quant::Format format) {
+  switch (format) {
+    case quant::Format::mxfp4:
+      return "mxfp4";
+    case quant::Format::mxfp8:
+      return "mxfp8";
+    case quant::Format::nvfp4:
+      return "nvfp4";
+    default:
+      return "affine";
+  }
+}
+
 /// x / sqrt(mean(x^2) + eps) over the last axis, in float32.
 mx::array unit_rms(const mx::array& x, float eps) {
   const auto wide = f32(x);
@@ -57,6 +70,32 @@ mx::array linear(const mx::array& x, const mx::array& weight,
   const auto y =
       bias ? mx::addmm(cast(*bias), cast(x), transposed) : mx::matmul(cast(x), transposed);
   return mx::astype(y, x.dtype());
+}
+
+mx::array linear(const mx::array& x, const PackedMatrix& weight,
+                 const std::optional<mx::array>& bias) {
+  // MLX's own quantized product is made for a few rows of x; pictures have thousands.
+  return linear(x, portable::unpack(weight, x.dtype()), bias);
+}
+
+mx::array unpack(const PackedMatrix& m, mx::Dtype dtype) {
+  if (is_mlx_format(m)) {
+    const bool affine = m.layout.format == quant::Format::affine;
+    const auto wide = affine ? f32(*m.scales) : *m.scales;
+    const auto biases = m.biases ? std::optional(f32(*m.biases)) : std::nullopt;
+    return mx::astype(mx::dequantize(m.codes, wide, biases, m.layout.group_size, m.layout.bits,
+                                     mlx_mode(m.layout.format), std::nullopt, mx::float32),
+                      dtype);
+  }
+  // Weights are constants, so they may be decoded when the graph is built.
+  std::vector<mx::array> parts{m.codes};
+  for (const auto* part : {&m.scales, &m.biases, &m.column_scales})
+    if (*part) parts.push_back(**part);
+  mx::eval(parts);
+  const auto count = static_cast<std::size_t>(m.rows) * static_cast<std::size_t>(m.columns);
+  std::vector<float> numbers(count);
+  quant::decode_rows(m.view(), 0, m.rows, numbers.data());
+  return mx::astype(mx::array(numbers.data(), {m.rows, m.columns}, mx::float32), dtype);
 }
 
 mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, float scale,

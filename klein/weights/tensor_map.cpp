@@ -1,8 +1,10 @@
 #include "klein/weights/tensor_map.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -57,46 +59,143 @@ bool allocator_takes_plain_addresses() {
   return plain;
 }
 
-mx::array array_from(const io::SafetensorsFile& file, const io::TensorInfo& tensor,
-                     mx::Dtype dtype) {
+mx::array array_from(const FileBytes& source, const Shape& extents, mx::Dtype dtype) {
   mx::Shape shape;
-  for (const auto extent : tensor.shape) shape.push_back(static_cast<int>(extent));
-  const auto bytes = file.bytes(tensor);
-  auto* address = const_cast<std::byte*>(bytes.data());
-  if (bytes.empty()) return mx::zeros(shape, dtype);
+  for (const auto extent : extents) shape.push_back(static_cast<int>(extent));
+  auto* address = const_cast<std::byte*>(source.bytes.data());
+  if (source.bytes.empty()) return mx::zeros(shape, dtype);
 
   // The header in front of the data is at least 8 bytes long, so the address before is mapped too.
   const bool aligned = reinterpret_cast<std::uintptr_t>(address) % mx::size_of(dtype) == 0;
   if (allocator_takes_plain_addresses() && aligned) {
     const mx::allocator::Buffer buffer(address - sizeof(size_t));
-    auto keep_file = [mapped = file.file()](mx::allocator::Buffer) {};
+    auto keep_file = [mapped = source.file](mx::allocator::Buffer) {};
     return mx::array(mx::allocator::Data(buffer, keep_file), shape, dtype);
   }
-  auto owned = mx::allocator::malloc(bytes.size());
-  std::memcpy(owned.buffer().raw_ptr(), bytes.data(), bytes.size());
+  auto owned = mx::allocator::malloc(source.bytes.size());
+  std::memcpy(owned.buffer().raw_ptr(), source.bytes.data(), source.bytes.size());
   return mx::array(std::move(owned), shape, dtype);
+}
+
+mx::Dtype dtype_of(quant::ScaleType type) {
+  switch (type) {
+    case quant::ScaleType::float32:
+      return mx::float32;
+    case quant::ScaleType::float16:
+      return mx::float16;
+    case quant::ScaleType::bfloat16:
+      return mx::bfloat16;
+    default:
+      return mx::uint8;
+  }
+}
+
+/// Columns of codes: 32-bit words where MLX has the format, else bytes.
+mx::array codes_of(const StoredTensor& t, std::int64_t rows) {
+  const bool words = t.numbers.dtype == io::Dtype::uint32;
+  const auto row_bytes = static_cast<std::int64_t>(t.numbers.bytes.size()) / std::max<std::int64_t>(rows, 1);
+  return words ? array_from(t.numbers, {rows, row_bytes / 4}, mx::uint32)
+               : array_from(t.numbers, {rows, row_bytes}, mx::uint8);
+}
+
+mx::array scales_of(const StoredTensor& t, std::int64_t rows) {
+  const auto dtype = dtype_of(t.layout->scale_type);
+  if (!t.tiled_scales)
+    return array_from(t.scales,
+                      t.scales_per_row == 0 ? Shape{1, 1} : Shape{rows, t.scales_per_row}, dtype);
+  std::vector<std::byte> in_rows(static_cast<std::size_t>(rows * t.scales_per_row));
+  quant::untile_scales(t.scales.bytes, rows, t.scales_per_row, in_rows.data());
+  return mx::array(reinterpret_cast<const std::uint8_t*>(in_rows.data()),
+                   {static_cast<int>(rows), static_cast<int>(t.scales_per_row)}, dtype);
+}
+
+/// Any tensor of packed numbers as a matrix; one that is none has its first axis as rows.
+ops::PackedMatrix packed_from(const StoredTensor& t) {
+  std::int64_t count = 1;
+  for (const auto extent : t.shape) count *= extent;
+  const auto rows = t.shape.size() < 2 ? 1 : t.shape.front();
+  ops::PackedMatrix matrix;
+  matrix.layout = *t.layout;
+  matrix.rows = static_cast<int>(rows);
+  matrix.columns = static_cast<int>(rows == 0 ? 0 : count / rows);
+  matrix.codes = codes_of(t, rows);
+  if (!t.scales.bytes.empty()) matrix.scales = scales_of(t, rows);
+  if (!t.biases.bytes.empty())
+    matrix.biases = array_from(t.biases, {rows, t.scales_per_row}, dtype_of(t.layout->scale_type));
+  if (!t.column_scales.bytes.empty())
+    matrix.column_scales = mx::astype(
+        array_from(t.column_scales, {matrix.columns}, *mlx_dtype_of(t.column_scales.dtype)),
+        mx::float32);
+  matrix.global_scale = t.global_scale;
+  return matrix;
+}
+
+/// What stays packed: matrices, in a format that runs where the work does.
+bool stays_packed(const StoredTensor& t, const ops::PackedMatrix& matrix) {
+  return t.shape.size() == 2 &&
+         (mx::default_device() == mx::Device::cpu || ops::is_mlx_format(matrix));
+}
+
+ops::Weight weight_from(const StoredTensor& t) {
+  if (!t.layout) return array_from(t.numbers, t.shape, *mlx_dtype_of(t.numbers.dtype));
+  const auto matrix = packed_from(t);
+  if (stays_packed(t, matrix)) return matrix;
+  mx::Shape shape;
+  for (const auto extent : t.shape) shape.push_back(static_cast<int>(extent));
+  auto dense = mx::reshape(ops::unpack(matrix, mx::bfloat16), shape);
+  mx::eval(dense);
+  return dense;
+}
+
+mx::array dense_from(const mx::array& whole, const Origin& origin) {
+  auto a = whole;
+  if (origin.squeeze && a.ndim() == 4) a = mx::squeeze(a, {2, 3});
+  if (origin.layout == ConvLayout::channels_last && a.ndim() == 4)
+    a = mx::transpose(a, {0, 3, 1, 2});
+  return a;
+}
+
+ops::Weight weight_from(const ops::Weight& whole, const Origin& origin) {
+  auto weight = whole;
+  if (const auto* dense = std::get_if<mx::array>(&whole)) weight = dense_from(*dense, origin);
+  const int rows = shape_of(weight).empty() ? 0 : shape_of(weight)[0];
+  if (origin.parts > 1)
+    weight = ops::slice_rows(weight, rows / origin.parts * origin.part,
+                             rows / origin.parts * (origin.part + 1));
+  if (!origin.swap_halves) return weight;
+  return ops::concatenate_rows(ops::slice_rows(weight, rows / 2, rows),
+                               ops::slice_rows(weight, 0, rows / 2));
+}
+
+bool is_loadable(const StoredTensor& t) {
+  if (t.layout) return true;
+  const auto dtype = mlx_dtype_of(t.numbers.dtype);
+  return dtype && mx::issubdtype(*dtype, mx::floating);
 }
 
 }  // namespace
 
-TensorMap tensor_map(const io::ShardedWeights& files, const NameFilter& leave_out) {
-  TensorMap tensors;
+WeightMap weight_map(const WeightFiles& files, const Renaming& renaming) {
+  std::unordered_map<std::string, std::vector<const std::pair<const std::string, Origin>*>> wanted;
+  for (const auto& entry : renaming.origins) wanted[entry.second.source].push_back(&entry);
+
+  WeightMap weights;
   std::string complaints;
-  for (const auto& file : files.files()) {
-    for (const auto& tensor : file.tensors()) {
-      if (leave_out && leave_out(tensor.name)) continue;
-      const auto dtype = mlx_dtype_of(tensor.dtype);
-      if (!dtype || !mx::issubdtype(*dtype, mx::floating))
-        complaints += fmt::format("\n  {} is {}", tensor.name, io::dtype_name(tensor.dtype));
-      else
-        tensors.insert_or_assign(tensor.name, array_from(file, tensor, *dtype));
+  for (const auto& tensor : files.tensors) {
+    const auto uses = wanted.find(tensor.name);
+    if (uses == wanted.end()) continue;
+    if (!is_loadable(tensor)) {
+      complaints += fmt::format("\n  {} is {}", tensor.name, tensor.encoding());
+      continue;
     }
+    const auto whole = weight_from(tensor);
+    for (const auto* use : uses->second)
+      weights.insert_or_assign(use->first, weight_from(whole, use->second));
   }
   if (!complaints.empty())
-    throw Error(ErrorKind::unsupported,
-                fmt::format("expected weights of type F32, F16 or BF16 in {}, got:{}",
-                            files.path().string(), complaints));
-  return tensors;
+    throw Error(ErrorKind::unsupported, fmt::format("expected floating-point weights in {}, got:{}",
+                                                    files.path.string(), complaints));
+  return weights;
 }
 
 TensorMap load_tensors(const io::SafetensorsFile& file) {
@@ -107,7 +206,9 @@ TensorMap load_tensors(const io::SafetensorsFile& file) {
       throw Error(ErrorKind::unsupported,
                   fmt::format("expected a tensor type that MLX has, got {} for {} in {}",
                               io::dtype_name(tensor.dtype), tensor.name, file.path().string()));
-    tensors.insert_or_assign(tensor.name, array_from(file, tensor, *dtype));
+    tensors.insert_or_assign(
+        tensor.name,
+        array_from({file.file(), file.bytes(tensor), tensor.dtype}, tensor.shape, *dtype));
   }
   return tensors;
 }

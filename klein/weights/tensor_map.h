@@ -1,28 +1,29 @@
 #pragma once
 
-#include <functional>
 #include <string>
 #include <unordered_map>
 
 #include "klein/io/safetensors.h"
+#include "klein/ops/weight.h"
 #include "klein/tensor/mlx.h"
+#include "klein/weights/renaming.h"
+#include "klein/weights/stored_tensor.h"
 
 namespace klein::weights {
 
 using TensorMap = std::unordered_map<std::string, mx::array>;
+using WeightMap = std::unordered_map<std::string, ops::Weight>;
 
-/// Whether the tensor of that name is left out.
-using NameFilter = std::function<bool(const std::string& name)>;
-
-/// The tensors of a component as arrays that share the pages of its mapped files.
+/// The weights of a part under the model's names, as arrays that share the pages of its files.
 ///
-/// Nothing is read until an array is used, and nothing is copied on the CPU; with a GPU build of
-/// MLX each tensor is copied to memory that the GPU can read. Open the files with copy_on_write:
-/// MLX may reuse the memory of an array that nobody else holds.
+/// Nothing is read until an array is used, and nothing is copied on the CPU but tiled scales and
+/// rows that change places; with a GPU build of MLX each tensor is copied to memory that the GPU
+/// can read, and what MLX has no operations for is unpacked to bfloat16. Open the files with
+/// copy_on_write: MLX may reuse the memory of an array that nobody else holds.
 ///
-/// Dtype    as in the file: float32, float16 or bfloat16
+/// Dtype    as in the file: float32, float16 or bfloat16, or packed
 /// Errors   Error(unsupported) naming every tensor of another type
-TensorMap tensor_map(const io::ShardedWeights& files, const NameFilter& leave_out = {});
+WeightMap weight_map(const WeightFiles& files, const Renaming& renaming);
 
 /// One file's tensors, whole; integers allowed.
 ///

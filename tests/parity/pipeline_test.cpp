@@ -28,6 +28,10 @@ fs::path model(const std::string& name) {
   return fs::path(KLEIN_TEST_FIXTURES) / "models" / name;
 }
 
+flux2::Pipeline open_pipeline(const std::string& name, mx::Dtype dtype) {
+  return {flux2::Checkpoint::read({.model = model(name)}), {.dtype = dtype}};
+}
+
 GenerateRequest request_of(const nlohmann::json& run) {
   GenerateRequest request;
   request.prompt = run.at("prompts").at(0);
@@ -77,8 +81,8 @@ void check_run(const std::string& name, const std::string& fixture_name, mx::Dty
   request.save_latents = folder.path() / "latents.safetensors";
   request.save_prompt_embeds = folder.path() / "embeds.safetensors";
 
-  flux2::Pipeline pipeline(
-      model(model_name.empty() ? run.at("model").get<std::string>() : model_name), dtype);
+  auto pipeline =
+      open_pipeline(model_name.empty() ? run.at("model").get<std::string>() : model_name, dtype);
   const auto result = pipeline.generate(request, {});
 
   const auto saved = [](const fs::path& file, const char* tensor) {
@@ -199,7 +203,7 @@ TEST_SUITE("parity/pipeline") {
     const auto run = test::fixture_json("pipeline/distilled_batch");
     const auto f = test::fixture("pipeline/distilled_batch");
     const io::test::TempDir folder;
-    flux2::Pipeline pipeline(model("tiny-distilled"), mx::float32);
+    auto pipeline = open_pipeline("tiny-distilled", mx::float32);
     for (const int prompt : {0, 1}) {  // two pictures of each of two prompts
       auto request = request_of(run);
       request.prompt = run.at("prompts").at(static_cast<std::size_t>(prompt));
@@ -221,7 +225,7 @@ TEST_SUITE("parity/pipeline") {
   }
 
   TEST_CASE("a distilled model refuses guidance, a stop request stops it") {
-    flux2::Pipeline pipeline(model("tiny-distilled"), mx::float32);
+    auto pipeline = open_pipeline("tiny-distilled", mx::float32);
     GenerateRequest request{.prompt = "a cat", .width = 64, .height = 48};
     request.guidance = 4.0;
     CHECK_THROWS_WITH_AS(pipeline.generate(request, {}),

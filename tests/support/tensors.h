@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -55,7 +56,8 @@ inline std::vector<nn::PositionId> position_ids(const mx::array& ids) {
 /// Fills `module` with the weights of `f`, in the dtype of the fixture.
 template <typename Module>
 void fill(Module& module, const Fixture& f, mx::Dtype dtype) {
-  weights::fill(module, f.weights, dtype, f.name);
+  weights::WeightMap weights(f.weights.begin(), f.weights.end());
+  weights::fill(module, std::move(weights), dtype, f.name);
 }
 
 /// How far apart two results are: the largest difference relative to the largest wanted value.

@@ -1,7 +1,7 @@
 #include "klein/models/flux2/checkpoint.h"
 
-#include <array>
 #include <string>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -9,34 +9,16 @@
 #include "klein/core/error.h"
 #include "klein/io/config_fields.h"
 #include "klein/io/json.h"
-#include "klein/io/safetensors.h"
+#include "klein/models/flux2/sizes.h"
+#include "klein/models/qwen3/naming.h"
 #include "klein/weights/fill.h"
+#include "klein/weights/quantize.h"
 #include "klein/weights/tensor_map.h"
 
 namespace klein::flux2 {
 namespace {
 
-constexpr const char* kWeightsStem = "diffusion_pytorch_model";
-
-/// All files that a checkpoint needs beside its weights are looked for at once, so that a person
-/// with half a download sees the whole list.
-void expect_files(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder))
-    throw Error(ErrorKind::not_found,
-                fmt::format("expected a model folder, found none: {}", folder.string()),
-                "Give the folder that holds model_index.json.");
-  constexpr std::array needed = {"model_index.json",         "scheduler/scheduler_config.json",
-                                 "text_encoder/config.json", "tokenizer/tokenizer.json",
-                                 "transformer/config.json",  "vae/config.json"};
-  std::vector<std::string> missing;
-  for (const char* name : needed)
-    if (!std::filesystem::exists(folder / name)) missing.emplace_back(name);
-  if (!missing.empty())
-    throw Error(ErrorKind::not_found,
-                fmt::format("expected {} in the model folder, found none: {}",
-                            fmt::join(missing, ", "), folder.string()),
-                "The folder must be a FLUX.2 Klein checkpoint in the layout of diffusers.");
-}
+namespace fs = std::filesystem;
 
 sampling::SchedulerConfig scheduler_config(const io::JsonReader& json) {
   sampling::SchedulerConfig c;
@@ -62,46 +44,106 @@ sampling::SchedulerConfig scheduler_config(const io::JsonReader& json) {
   return c;
 }
 
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+/// A config.json where the part has one, else what the shapes of its tensors tell.
 template <typename Config>
-Config read_config(const std::filesystem::path& folder, const char* name) {
-  const auto json = io::parse_json_file(folder / name);
-  return Config::from_json({json, (folder / name).string()});
+Config config_of(const PartSource& source, Config (*from_shapes)(const weights::Shapes&,
+                                                                 std::string_view)) {
+  if (!source.config) return from_shapes(source.shapes, source.path.string());
+  const auto json = io::parse_json_file(*source.config);
+  return Config::from_json({json, source.config->string()});
 }
 
-template <typename Module>
-void fill_from(Module& module, const std::filesystem::path& folder, const char* stem,
-               mx::Dtype dtype, const weights::NameFilter& unused) {
-  const auto files = io::ShardedWeights::open(folder, stem, io::Access::copy_on_write);
-  weights::fill(module, weights::tensor_map(files, unused), dtype, files.path().string());
-}
+/// Gathers the parts of a model from wherever they are, and in the end names all that are missing.
+class Assembler {
+ public:
+  explicit Assembler(const ModelFiles& files) : files_(files) {
+    std::error_code error;
+    if (!is_there(files.model))
+      throw Error(ErrorKind::not_found,
+                  fmt::format("expected a model folder or file, found none: {}",
+                              files.model.string()));
+    if (!fs::is_directory(files.model, error)) in_file_ = open_parts(files.model);
+  }
 
-}  // namespace
+  PartSource part(PartKind kind, const char* name, const std::optional<fs::path>& replacement) {
+    if (replacement) return open_part(*replacement, kind);
+    for (auto& source : in_file_)
+      if (source.kind == kind) return std::move(source);
+    if (const auto folder = inside_or_fetched(name)) return open_part(*folder, kind);
+    missing_.emplace_back(name);
+    return {};
+  }
 
-Checkpoint Checkpoint::read(const std::filesystem::path& folder) {
-  expect_files(folder);
-  Checkpoint c;
-  c.folder = folder;
+  fs::path tokenizer() {
+    if (files_.tokenizer) return *files_.tokenizer;
+    if (const auto folder = inside_or_fetched("tokenizer")) return *folder;
+    missing_.emplace_back("tokenizer");
+    return {};
+  }
 
-  const auto index = io::parse_json_file(folder / "model_index.json");
-  const io::JsonReader json{index, (folder / "model_index.json").string()};
+  void expect_complete() const {
+    if (missing_.empty()) return;
+    throw Error(ErrorKind::not_found,
+                fmt::format("expected a whole model, found no {}: {}", fmt::join(missing_, ", no "),
+                            files_.model.string()),
+                "Name the missing parts with --transformer, --text-encoder, --vae, --tokenizer.");
+  }
+
+ private:
+  std::optional<fs::path> inside_or_fetched(const char* name) {
+    if (in_file_.empty() && is_there(files_.model / name)) return files_.model / name;
+    return files_.fetch ? files_.fetch(name) : std::nullopt;
+  }
+
+  const ModelFiles& files_;
+  std::vector<PartSource> in_file_;
+  std::vector<std::string> missing_;
+};
+
+void read_index(Checkpoint& c, const fs::path& file) {
+  const auto index = io::parse_json_file(file);
+  const io::JsonReader json{index, file.string()};
   std::string class_name;
   json.require("_class_name", class_name);
   if (class_name != "Flux2KleinPipeline" && class_name != "Flux2KleinKVPipeline")
     io::refuse(json, "_class_name", "Flux2KleinPipeline or Flux2KleinKVPipeline");
-  c.is_distilled = class_name == "Flux2KleinKVPipeline";  // which never registers the key
-  json.maybe("is_distilled", c.is_distilled);
+  bool is_distilled = class_name == "Flux2KleinKVPipeline";  // which never registers the key
+  json.maybe("is_distilled", is_distilled);
+  c.variant = class_name == "Flux2KleinKVPipeline" ? Variant::kv
+              : is_distilled                       ? Variant::distilled
+                                                   : Variant::base;
   json.maybe("text_encoder_out_layers", c.text_encoder_out_layers);
   json.maybe("max_sequence_length", c.max_sequence_length);
   if (c.max_sequence_length < 1 || c.max_sequence_length > 65536)
     json.fail("max_sequence_length", "is out of range");
+}
 
-  const auto scheduler_file = folder / "scheduler/scheduler_config.json";
-  const auto scheduler = io::parse_json_file(scheduler_file);
-  c.scheduler = scheduler_config({scheduler, scheduler_file.string()});
-  c.transformer = read_config<TransformerConfig>(folder, "transformer/config.json");
-  c.text_encoder = read_config<qwen3::TextEncoderConfig>(folder, "text_encoder/config.json");
-  c.vae = read_config<VaeConfig>(folder, "vae/config.json");
+void read_facts(Checkpoint& c, const ModelFiles& files) {
+  const auto index = files.model / "model_index.json";
+  if (is_there(index)) {
+    read_index(c, index);
+    // Of the published repositories only the name says that the weights are the kv ones.
+    if (files.variant == Variant::kv && c.variant == Variant::distilled) c.variant = Variant::kv;
+  } else if (files.variant) {
+    c.variant = *files.variant;
+  } else {
+    c.warnings.push_back(fmt::format(
+        "nothing says whether {} is distilled or base, taking it for distilled (--base-model says)",
+        files.model.filename().string()));
+  }
+  const auto scheduler = files.model / "scheduler/scheduler_config.json";
+  if (is_there(scheduler)) {
+    const auto json = io::parse_json_file(scheduler);
+    c.scheduler = scheduler_config({json, scheduler.string()});
+  }
+}
 
+void expect_matching(const Checkpoint& c) {
   const int features =
       static_cast<int>(c.text_encoder_out_layers.size()) * c.text_encoder.hidden_size;
   if (features != c.transformer.joint_attention_dim)
@@ -109,31 +151,63 @@ Checkpoint Checkpoint::read(const std::filesystem::path& folder) {
                 fmt::format("expected prompt features of width joint_attention_dim {}, but {} "
                             "layers of the text encoder give {}: {}",
                             c.transformer.joint_attention_dim, c.text_encoder_out_layers.size(),
-                            features, folder.string()));
+                            features, c.path.string()),
+                "Klein 4B goes with Qwen3-4B, Klein 9B with Qwen3-8B.");
   if (4 * c.vae.latent_channels != c.transformer.in_channels)
     throw Error(ErrorKind::shape,
                 fmt::format("expected in_channels to be 4 x latent_channels, got {} and {}: {}",
-                            c.transformer.in_channels, c.vae.latent_channels, folder.string()));
+                            c.transformer.in_channels, c.vae.latent_channels, c.path.string()));
+}
+
+template <typename Module>
+void fill_from(Module& module, const PartSource& source, mx::Dtype dtype,
+               const std::optional<quant::Target>& target) {
+  weights::fill(module, weights::weight_map(source.files, source.renaming), dtype,
+                source.path.string());
+  if (!target) return;
+  weights::Quantizer quantizer(*target);
+  module.visit(quantizer);
+}
+
+}  // namespace
+
+Checkpoint Checkpoint::read(const ModelFiles& files) {
+  Checkpoint c;
+  c.path = files.model;
+  Assembler assembler(files);
+  c.transformer_source = assembler.part(PartKind::transformer, "transformer", files.transformer);
+  c.text_encoder_source =
+      assembler.part(PartKind::text_encoder, "text_encoder", files.text_encoder);
+  c.vae_source = assembler.part(PartKind::vae, "vae", files.vae);
+  c.tokenizer = assembler.tokenizer();
+  assembler.expect_complete();
+
+  read_facts(c, files);
+  c.transformer = config_of(c.transformer_source, transformer_config_from);
+  c.text_encoder = config_of(c.text_encoder_source, qwen3::config_from);
+  c.vae = config_of(c.vae_source, vae_config_from);
+  expect_matching(c);
   return c;
 }
 
-Transformer Checkpoint::load_transformer(mx::Dtype dtype) const {
+Transformer Checkpoint::load_transformer(const LoadOptions& options) const {
   Transformer module(transformer);
-  fill_from(module, folder / "transformer", kWeightsStem, dtype, {});
+  fill_from(module, transformer_source, options.dtype, options.quantize_transformer);
   return module;
 }
 
-qwen3::TextEncoder Checkpoint::load_text_encoder(mx::Dtype dtype) const {
+qwen3::TextEncoder Checkpoint::load_text_encoder(const LoadOptions& options) const {
   qwen3::TextEncoder module(text_encoder, text_encoder_out_layers);
-  fill_from(module, folder / "text_encoder", "model", dtype,
-            [&](const std::string& name) { return module.is_unused(name); });
+  auto source = text_encoder_source;
+  std::erase_if(source.renaming.origins,
+                [&](const auto& entry) { return module.is_unused(entry.first); });
+  fill_from(module, source, options.dtype, options.quantize_text_encoder);
   return module;
 }
 
-Vae Checkpoint::load_vae(mx::Dtype dtype) const {
+Vae Checkpoint::load_vae(const LoadOptions& options) const {
   Vae module(vae);
-  fill_from(module, folder / "vae", kWeightsStem, dtype,
-            [](const std::string& name) { return name == "bn.num_batches_tracked"; });
+  fill_from(module, vae_source, options.dtype, options.quantize_vae);
   return module;
 }
 

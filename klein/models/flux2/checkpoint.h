@@ -1,48 +1,67 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "klein/models/flux2/config.h"
+#include "klein/models/flux2/model_files.h"
 #include "klein/models/flux2/transformer.h"
 #include "klein/models/flux2/vae.h"
 #include "klein/models/qwen3/config.h"
 #include "klein/models/qwen3/text_encoder.h"
+#include "klein/quant/target.h"
 #include "klein/sampling/flow_match.h"
 #include "klein/tensor/mlx.h"
 
 namespace klein::flux2 {
 
-/// A model folder in the layout of diffusers: what its JSON files say. Weights are read by the
+/// How the weights of a model are held.
+struct LoadOptions {
+  mx::Dtype dtype = mx::bfloat16;  ///< What is computed in.
+  std::optional<quant::Target> quantize_transformer = {}, quantize_text_encoder = {},
+                               quantize_vae = {};
+};
+
+/// A model: what its JSON files and the headers of its weight files say. Weights are read by the
 /// load_* functions.
 struct Checkpoint {
-  std::filesystem::path folder;
-  bool is_distilled = false;  ///< model_index.json; base models lack the key.
+  std::filesystem::path path;  ///< The folder or file that was named.
+  Variant variant = Variant::distilled;
   std::vector<int> text_encoder_out_layers = {9, 18, 27};
   int max_sequence_length = 512;  ///< Tokens a prompt is padded or cut to, template included.
   sampling::SchedulerConfig scheduler;
   TransformerConfig transformer;
   qwen3::TextEncoderConfig text_encoder;
   VaeConfig vae;
+  PartSource transformer_source, text_encoder_source, vae_source;
+  std::filesystem::path tokenizer;    ///< tokenizer.json or its folder.
+  std::vector<std::string> warnings;  ///< What had to be assumed.
 
-  int default_steps() const { return is_distilled ? 4 : 50; }
-  double default_guidance() const { return is_distilled ? 1.0 : 4.0; }
+  bool is_distilled() const { return variant != Variant::base; }
+  int default_steps() const { return is_distilled() ? 4 : 50; }
+  double default_guidance() const { return is_distilled() ? 1.0 : 4.0; }
 
-  /// Reads model_index.json and the config of every part.
+  /// Reads the JSON files and the headers of all parts.
   ///
-  /// Errors   Error(not_found) when the folder or one of the files is not there; Error(format),
-  ///          Error(unsupported) and Error(shape) when they describe no FLUX.2 Klein model
-  static Checkpoint read(const std::filesystem::path& folder);
+  /// Sizes come from a part's config.json, or where there is none from the shapes of its tensors.
+  /// Base or distilled comes from model_index.json, else from `files.variant`; without either the
+  /// model counts as distilled, with a warning.
+  ///
+  /// Errors   Error(not_found) when the folder or one of the files is not there, naming every
+  ///          missing part; Error(format), Error(unsupported) and Error(shape) when they describe
+  ///          no FLUX.2 Klein model
+  static Checkpoint read(const ModelFiles& files);
 
-  /// Builds a part and fills it from its weights, to compute in `dtype`.
+  /// Builds a part and fills it from its weights; then packs them where the options say so.
   ///
   /// Errors   Error(not_found) for missing files; Error(format) for broken ones; Error(shape)
   /// naming
   ///          every missing, unexpected and misshapen tensor
-  Transformer load_transformer(mx::Dtype dtype) const;
-  qwen3::TextEncoder load_text_encoder(mx::Dtype dtype) const;
-  Vae load_vae(mx::Dtype dtype) const;
+  Transformer load_transformer(const LoadOptions& options) const;
+  qwen3::TextEncoder load_text_encoder(const LoadOptions& options) const;
+  Vae load_vae(const LoadOptions& options) const;
 };
 
 }  // namespace klein::flux2

@@ -62,15 +62,15 @@ struct Pipeline::Plan {
   std::vector<std::string> warnings;
 };
 
-Pipeline::Pipeline(const std::filesystem::path& folder, mx::Dtype dtype)
-    : checkpoint_(Checkpoint::read(folder)), dtype_(dtype) {}
+Pipeline::Pipeline(Checkpoint checkpoint, const LoadOptions& options)
+    : checkpoint_(std::move(checkpoint)), options_(options) {}
 
 Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
   request.validate();
   Plan plan;
-  if (checkpoint_.is_distilled) expect_no_guidance(request);
+  if (checkpoint_.is_distilled()) expect_no_guidance(request);
   plan.guidance = request.guidance.value_or(checkpoint_.default_guidance());
-  plan.classifier_free = plan.guidance > 1.0 && !checkpoint_.is_distilled;
+  plan.classifier_free = plan.guidance > 1.0 && !checkpoint_.is_distilled();
 
   const int pixels_per_token = 2 * checkpoint_.vae.scale();
   const auto side = [&](const char* name, const std::optional<int>& asked) {
@@ -125,16 +125,16 @@ void Pipeline::load(const GenerateRequest& request, const ProgressCallback& prog
   constexpr int parts = 4;
   int done = 0;
   const auto next = [&] { report(progress, Stage::load, done++, parts); };
-  const bool needs_text = !request.prompt_embeds || !checkpoint_.is_distilled;
+  const bool needs_text = !request.prompt_embeds || !checkpoint_.is_distilled();
   next();
   if (needs_text && !tokenizer_)
-    tokenizer_ = tokenizer::Tokenizer::load(checkpoint_.folder / "tokenizer");
+    tokenizer_ = tokenizer::Tokenizer::load(checkpoint_.tokenizer);
   next();
-  if (needs_text && !text_encoder_) text_encoder_ = checkpoint_.load_text_encoder(dtype_);
+  if (needs_text && !text_encoder_) text_encoder_ = checkpoint_.load_text_encoder(options_);
   next();
-  if (!transformer_) transformer_ = checkpoint_.load_transformer(dtype_);
+  if (!transformer_) transformer_ = checkpoint_.load_transformer(options_);
   next();
-  if (!vae_) vae_ = checkpoint_.load_vae(dtype_);
+  if (!vae_) vae_ = checkpoint_.load_vae(options_);
   next();
 }
 
@@ -163,7 +163,7 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& 
       throw Error(ErrorKind::shape,
                   fmt::format("expected prompt_embeds [B, tokens, {}], got {}: {}", features,
                               describe(embeds), path.string()));
-    return mx::astype(embeds, dtype_);
+    return mx::astype(embeds, options_.dtype);
   };
   const int batch = plan.latents ? plan.latents->shape(0) : 1;
   const auto positive =
@@ -177,11 +177,11 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& 
 }
 
 mx::array Pipeline::starting_noise(const GenerateRequest& request, const Plan& plan) const {
-  if (plan.latents) return tokens_from_grid(mx::astype(*plan.latents, dtype_));
+  if (plan.latents) return tokens_from_grid(mx::astype(*plan.latents, options_.dtype));
   const mx::Shape shape{1, checkpoint_.transformer.in_channels, plan.rows, plan.columns};
   const auto noise =
       request.rng == Rng::mlx ? mlx_randn(shape, request.seed) : torch_randn(shape, request.seed);
-  return tokens_from_grid(mx::astype(noise, dtype_));
+  return tokens_from_grid(mx::astype(noise, options_.dtype));
 }
 
 mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array latents,
@@ -196,7 +196,7 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
     report(progress, Stage::denoise, static_cast<int>(i), plan.schedule.steps());
     const Stopwatch watch;
     // Rounded to the dtype of the latents before the division, as the reference does.
-    const auto t = mx::full({latents.shape(0)}, timesteps[i], dtype_) / mx::array(1000.0f, dtype_);
+    const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) / mx::array(1000.0f, options_.dtype);
     auto velocity = (*transformer_)(latents, prompts.positive, t, rope);
     if (prompts.negative)
       velocity =
@@ -229,7 +229,8 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   result.height = plan.height;
   result.steps = plan.schedule.steps();
   result.guidance = plan.guidance;
-  result.warnings = plan.warnings;
+  result.warnings = checkpoint_.warnings;
+  result.warnings.insert(result.warnings.end(), plan.warnings.begin(), plan.warnings.end());
 
   Stopwatch watch;
   load(request, progress);

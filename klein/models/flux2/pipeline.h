@@ -24,10 +24,8 @@ namespace klein::flux2 {
 /// Source   diffusers pipeline_flux2_klein.py, Flux2KleinPipeline
 class Pipeline {
  public:
-  /// Reads the folder's JSON files; weights are loaded when they are first needed.
-  ///
-  /// Errors   as Checkpoint::read
-  Pipeline(const std::filesystem::path& folder, mx::Dtype dtype);
+  /// Weights are loaded when they are first needed.
+  Pipeline(Checkpoint checkpoint, const LoadOptions& options);
 
   const Checkpoint& checkpoint() const { return checkpoint_; }
 
@@ -55,7 +53,7 @@ class Pipeline {
   std::vector<io::Image> decode(const mx::array& latents, const Plan& plan) const;
 
   Checkpoint checkpoint_;
-  mx::Dtype dtype_;
+  LoadOptions options_;
   std::optional<tokenizer::Tokenizer> tokenizer_;
   std::optional<qwen3::TextEncoder> text_encoder_;
   std::optional<Transformer> transformer_;

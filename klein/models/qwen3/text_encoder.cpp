@@ -93,7 +93,7 @@ void DecoderLayer::visit(nn::Visitor& visitor) {
 TextEncoder::TextEncoder(const TextEncoderConfig& config, std::vector<int> out_layers)
     : config_(config),
       out_layers_(std::move(out_layers)),
-      embed_tokens_(mx::zeros({config.vocab_size, config.hidden_size})) {
+      embed_tokens_(config.vocab_size, config.hidden_size) {
   if (out_layers_.empty() || std::ranges::min(out_layers_) < 0 ||
       std::ranges::max(out_layers_) > config.num_hidden_layers)
     throw Error(ErrorKind::shape,
@@ -126,7 +126,7 @@ mx::array TextEncoder::operator()(std::span<const TokenRow> rows) const {
   }
 
   const auto index = mx::array(ids.begin(), {static_cast<int>(rows.size()), length}, mx::int32);
-  auto x = mx::take(embed_tokens_, index, 0);
+  auto x = embed_tokens_(index);
   const auto rope = nn::rope_tables(length, config_.head_dim, config_.rope_theta, x.dtype());
 
   std::vector<mx::array> states{x};  // states[i]: the residual stream after i layers
@@ -139,7 +139,7 @@ mx::array TextEncoder::operator()(std::span<const TokenRow> rows) const {
 }
 
 void TextEncoder::visit(nn::Visitor& visitor) {
-  visitor.array("model.embed_tokens.weight", embed_tokens_);
+  visitor.embedding("model.embed_tokens", embed_tokens_);
   visitor.children("model.layers", layers_);
   if (norm_) visitor.array("model.norm.weight", *norm_);
 }

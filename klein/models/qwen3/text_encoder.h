@@ -74,7 +74,7 @@ class TextEncoder {
   /// The hidden states after each of out_layers, side by side in that order.
   ///
   /// Shapes   rows: B prompts of L ids each -> [B, L, out_layers * hidden]
-  /// Dtype    that of the embedding table
+  /// Dtype    that the embedding table was filled for
   /// Errors   Error(shape) for rows of different lengths or an id outside the vocabulary
   mx::array operator()(std::span<const TokenRow> rows) const;
 
@@ -89,7 +89,7 @@ class TextEncoder {
  private:
   TextEncoderConfig config_;
   std::vector<int> out_layers_;
-  mx::array embed_tokens_;  ///< [vocab, hidden]
+  nn::Embedding embed_tokens_;  ///< [vocab, hidden]
   std::vector<DecoderLayer> layers_;
   std::optional<mx::array>
       norm_;  ///< [hidden]; set when the output after the last layer is asked for.

@@ -4,6 +4,7 @@
 
 #include "klein/ops/attention.h"
 #include "klein/ops/conv.h"
+#include "klein/ops/weight.h"
 #include "klein/tensor/mlx.h"
 
 /// The operations of this folder as CPU kernels: oneDNN, OpenMP and vector code chosen by what the
@@ -16,6 +17,9 @@ namespace klein::ops::native {
 
 mx::array linear(const mx::array& x, const mx::array& weight,
                  const std::optional<mx::array>& bias = std::nullopt);
+mx::array linear(const mx::array& x, const PackedMatrix& weight,
+                 const std::optional<mx::array>& bias = std::nullopt);
+mx::array unpack(const PackedMatrix& matrix, mx::Dtype dtype);
 
 mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, float scale,
                     const AttentionMask& mask = {});

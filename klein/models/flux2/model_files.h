@@ -1,0 +1,51 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "klein/models/flux2/contents.h"
+#include "klein/models/flux2/registry.h"
+#include "klein/weights/stored_tensor.h"
+
+namespace klein::flux2 {
+
+/// Where a model lies: a whole, and what takes the place of its parts.
+struct ModelFiles {
+  /// A folder (diffusers or mflux layout) or a .safetensors or .gguf file of one or more parts.
+  std::filesystem::path model;
+
+  /// Each a file, or a folder of one part (with or without config.json). The tokenizer is a
+  /// tokenizer.json or its folder.
+  std::optional<std::filesystem::path> transformer = {}, text_encoder = {}, vae = {},
+                                       tokenizer = {};
+
+  /// What the model's name says where its files do not.
+  std::optional<Variant> variant = {};
+
+  /// Asked for the parts that `model` lacks: "text_encoder", "vae", "tokenizer", "transformer" to
+  /// its folder. Unset, or returning nothing: the part is missing.
+  std::function<std::optional<std::filesystem::path>(const std::string& part)> fetch = {};
+};
+
+/// One network of a model: its weight files, and how their names become the model's.
+struct PartSource {
+  PartKind kind = PartKind::transformer;
+  weights::Convention convention = weights::Convention::diffusers;
+  std::filesystem::path path;                   ///< What was opened: a file or a folder.
+  std::optional<std::filesystem::path> config;  ///< Its config.json, where there is one.
+  weights::WeightFiles files;                   ///< The tensors of this part alone.
+  weights::Renaming renaming;
+  weights::Shapes shapes;  ///< Under the model's names.
+};
+
+/// Opens the part `kind` in a file or in a folder of its own.
+///
+/// Errors   as weights::WeightFiles and find_parts; Error(format) when the files hold another part
+PartSource open_part(const std::filesystem::path& path, PartKind kind);
+
+/// Opens every part that one file holds.
+std::vector<PartSource> open_parts(const std::filesystem::path& file);
+
+}  // namespace klein::flux2
