@@ -36,12 +36,12 @@ enum class ConvLayout {
 
 /// Where one tensor of a module lies in a file.
 struct Origin {
-  std::string source;        ///< Name in the file.
-  int part = 0;              ///< It is the part-th of `parts` equal ranges of the source's rows.
+  std::string source;  ///< Name in the file.
+  int part = 0;        ///< It is the part-th of `parts` equal ranges of the source's rows.
   int parts = 1;
   bool swap_halves = false;  ///< The second half of the source's rows comes first.
   ConvLayout layout = ConvLayout::torch;
-  bool squeeze = false;      ///< [O, I, 1, 1] in the file, [O, I] in the module.
+  bool squeeze = false;  ///< [O, I, 1, 1] in the file, [O, I] in the module.
 
   bool operator==(const Origin&) const = default;
 };

@@ -17,8 +17,8 @@ std::string_view part_name(PartKind kind);
 struct Part {
   PartKind kind = PartKind::transformer;
   weights::Convention convention = weights::Convention::diffusers;
-  std::string prefix;        ///< What stands before every name: "model.diffusion_model.", mostly "".
-  weights::Shapes tensors;   ///< Those of this part, under their names in the file.
+  std::string prefix;       ///< What stands before every name: "model.diffusion_model.", mostly "".
+  weights::Shapes tensors;  ///< Those of this part, under their names in the file.
 };
 
 /// The networks of FLUX.2 Klein among these tensors, each kind at most once: one in the published

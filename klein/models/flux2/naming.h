@@ -13,8 +13,9 @@ namespace klein::flux2 {
 /// Errors   Error(format) when two tensors claim the same name; `where` is the file
 /// Source   diffusers single_file_utils.py, convert_flux2_transformer_checkpoint_to_diffusers;
 ///          mflux flux2_weight_mapping.py
-weights::Renaming transformer_renaming(const weights::Shapes& tensors, weights::Convention convention,
-                                       std::string_view prefix, std::string_view where);
+weights::Renaming transformer_renaming(const weights::Shapes& tensors,
+                                       weights::Convention convention, std::string_view prefix,
+                                       std::string_view where);
 
 /// Where the tensors of the autoencoder, under diffusers' names, lie in a file.
 ///
