@@ -14,6 +14,7 @@ PARTS = {
     "flux2": "flux2_fixtures",
     "qwen3": "qwen3_fixtures",
     "vae": "vae_fixtures",
+    "quant": "quant_fixtures",
     "models": "tiny_models",
     "pipeline": "pipeline_fixtures",
     "published_slice": "published_slice",
