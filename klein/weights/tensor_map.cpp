@@ -198,6 +198,15 @@ WeightMap weight_map(const WeightFiles& files, const Renaming& renaming) {
   return weights;
 }
 
+Shapes shapes_of(const WeightMap& weights) {
+  Shapes shapes;
+  for (const auto& [name, weight] : weights) {
+    const auto shape = ops::shape_of(weight);
+    shapes.emplace(name, Shape(shape.begin(), shape.end()));
+  }
+  return shapes;
+}
+
 TensorMap load_tensors(const io::SafetensorsFile& file) {
   TensorMap tensors;
   for (const auto& tensor : file.tensors()) {

@@ -31,7 +31,7 @@ struct Checkpoint {
   Variant variant = Variant::distilled;
   std::vector<int> text_encoder_out_layers = {9, 18, 27};
   int max_sequence_length = 512;  ///< Tokens a prompt is padded or cut to, template included.
-  sampling::SchedulerConfig scheduler;
+  sampling::SchedulerConfig scheduler = {.use_dynamic_shifting = true, .shift = 3.0f};
   TransformerConfig transformer;
   qwen3::TextEncoderConfig text_encoder;
   VaeConfig vae;
@@ -53,6 +53,12 @@ struct Checkpoint {
   ///          missing part; Error(format), Error(unsupported) and Error(shape) when they describe
   ///          no FLUX.2 Klein model
   static Checkpoint read(const ModelFiles& files);
+
+  /// Compares the headers of all weight files with the sizes, text encoder layers included that no
+  /// prompt needs.
+  ///
+  /// Errors   Error(shape) as load_*
+  void expect_fitting_weights() const;
 
   /// Builds a part and fills it from its weights; then packs them where the options say so.
   ///
