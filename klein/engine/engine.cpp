@@ -9,7 +9,7 @@
 #include "klein/core/error.h"
 #include "klein/core/stopwatch.h"
 #include "klein/engine/device_thread.h"
-#include "klein/engine/model_dir.h"
+#include "klein/engine/find_model.h"
 #include "klein/models/flux2/flops.h"
 #include "klein/models/flux2/pipeline.h"
 #include "klein/ops/linear.h"
@@ -66,11 +66,13 @@ double gemm_flops_per_sec(const flux2::TransformerConfig& c, int tokens, mx::Dty
 }  // namespace
 
 struct Engine::Impl {
-  explicit Impl(const EngineOptions& options) : options_(options) {
-    thread_.run([this] {
-      translated([this] {
+  Impl(const EngineOptions& options, const ProgressCallback& progress) : options_(options) {
+    thread_.run([&] {
+      translated([&] {
         use_device(options_.device);
-        pipeline_.emplace(find_model(options_.model), mlx_dtype(options_.precision));
+        const auto location =
+            find_model(options_.model, {.base_model = options_.base_model, .progress = progress});
+        pipeline_.emplace(location.path, mlx_dtype(options_.precision));
       });
     });
     const auto& checkpoint = pipeline_->checkpoint();
@@ -93,7 +95,8 @@ struct Engine::Impl {
   DeviceThread thread_;
 };
 
-Engine::Engine(const EngineOptions& options) : impl_(std::make_unique<Impl>(options)) {}
+Engine::Engine(const EngineOptions& options, const ProgressCallback& progress)
+    : impl_(std::make_unique<Impl>(options, progress)) {}
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 Engine::~Engine() = default;
