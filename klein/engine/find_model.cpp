@@ -73,8 +73,10 @@ hub::Choose chooser(const std::string& file, const std::vector<std::string>& par
 fs::path path_in(const fs::path& snapshot, const std::string& file) {
   if (!file.empty()) return snapshot / file;
   hub::FileTree tree{.where = snapshot.string(), .names = {}, .read = {}};
-  for (const auto& entry : fs::recursive_directory_iterator(snapshot))
-    if (!entry.is_directory())
+  std::error_code error;
+  for (const auto& entry : fs::recursive_directory_iterator(
+           snapshot, fs::directory_options::skip_permission_denied, error))
+    if (!entry.is_directory(error))
       tree.names.insert(entry.path().lexically_relative(snapshot).generic_string());
   const auto singles = single_files(tree);
   return is_in_folders(tree) || singles.size() != 1 ? snapshot : snapshot / singles.front();

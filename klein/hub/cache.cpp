@@ -93,7 +93,8 @@ std::map<std::string, fs::path> RepoCache::files(const std::string& commit) cons
   std::map<std::string, fs::path> files;
   const auto root = snapshot(commit);
   std::error_code error;
-  for (const auto& entry : fs::recursive_directory_iterator(root, error)) {
+  for (const auto& entry : fs::recursive_directory_iterator(
+           root, fs::directory_options::skip_permission_denied, error)) {
     std::error_code unreadable;  // a link to nothing is a file that is not there
     if (entry.is_regular_file(unreadable))
       files.emplace(entry.path().lexically_relative(root).generic_string(), entry.path());

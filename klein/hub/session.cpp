@@ -69,12 +69,20 @@ void Session::download(const Listing& listing, const std::string& name, const Re
     blob.restart();
   };
   bool was_wrong = false;
+  const auto begin_again = [&] {
+    if (std::exchange(was_wrong, true))
+      throw Error(ErrorKind::io,
+                  fmt::format("expected a file of {} bytes with the checksum {}, got another one "
+                              "twice: {}/{}",
+                              file.bytes, file.etag, repo_, io::printable(name)),
+                  "The repository may have changed, or something on the way changes files; run the "
+                  "command again.");
+    restart();
+  };
   for (int attempt = 1;; ++attempt) {
-    bool is_wrong = blob.is_whole() && !blob.is_right();
-    if (blob.is_whole() && !is_wrong) break;
-    const auto before = is_wrong ? 0 : blob.size();
-    if (is_wrong) restart();
-
+    if (blob.is_whole() && blob.is_right()) break;
+    if (blob.is_whole()) begin_again();
+    const auto before = blob.size();
     bool is_begun = false, is_elsewhere = false, is_too_long = false;
     auto response = client_.get(
         {.url = url, .token = settings_.token, .offset = before}, may_go_on_,
@@ -92,20 +100,13 @@ void Session::download(const Listing& listing, const std::string& name, const Re
           on_bytes(static_cast<std::int64_t>(bytes.size()));
           return true;
         });
-    is_wrong = is_wrong || is_too_long;
-    if (is_wrong && std::exchange(was_wrong, true))
-      throw Error(ErrorKind::io,
-                  fmt::format("expected a file of {} bytes with the checksum {}, got another one "
-                              "twice: {}/{}",
-                              file.bytes, file.etag, repo_, io::printable(name)),
-                  "The repository may have changed, or something on the way changes files; run the "
-                  "command again.");
-    if (response.status == 416 || is_elsewhere || is_too_long) restart();
+    if (is_too_long) begin_again();
+    if (is_elsewhere || response.status == 416) restart();
     if (blob.is_whole()) continue;
-    if (blob.size() > before) attempt = 0;  // it moves
+    if (blob.size() > before) attempt = 1;  // it moves
     if (response.failure.empty() && (is_success(response.status) || response.status == 416))
       response.failure = "the answer ended early";
-    recover(response, std::max(attempt, 1), "the file " + io::printable(name));
+    recover(response, attempt, "the file " + io::printable(name));
   }
   blob.commit(cache.blob(file.etag));
 }

@@ -145,6 +145,7 @@ class Fetch {
     for (const auto& job : jobs_) total_ += job.missing_bytes;
     if (jobs_.empty()) return;
     expect_space();
+    make_folder(cache_.snapshot(listing_.commit));  // huggingface_hub warns of blobs without one
     (void)report();
     std::vector<std::thread> threads;
     for (std::size_t i = 0; i < std::min(kThreads, jobs_.size()); ++i) start(threads);

@@ -241,6 +241,8 @@ class Interrupted(HubTest):
         self.refuses("org/demo", 3, "expected org/demo in the cache, since HF_HUB_OFFLINE forbids to ask the hub, found a "
                      "part: CACHE", HF_HUB_OFFLINE="1")
 
+        self.assertEqual(self.client('print(json.dumps([str(w) for w in hub.scan_cache_dir().warnings]))'), [])
+
         # The other way out: Ctrl-C, which says so at once.
         before = part.stat().st_size
         process = self.start()
@@ -328,6 +330,7 @@ class Troubles(HubTest):
         self.refuses("org/tiny", 7, f"expected a file of {len(file.data)} bytes with the checksum {file.etag}, got another "
                      f"one twice: org/tiny/{TRANSFORMER}",
                      "The repository may have changed, or something on the way changes files; run the command again.")
+        self.assertEqual(self.hub.paths("cdn").count("/" + file.etag), 2)
         self.assertFalse((self.storage() / "blobs" / file.etag).exists())
         self.assertFalse((self.snapshot() / TRANSFORMER).exists())
 
