@@ -73,7 +73,7 @@ class Run {
   Summary operator()() {
     for (const auto& warning : options_.warnings) warn(warning);
     auto prompt = options_.read_prompt(context_.in);
-    const auto model = context_.load_model(options_.engine);
+    const auto model = load_model();
     warn_of_idle_negative_prompt(model.info);
     OutputFiles files(options_);
     for (std::size_t i = 0; i < options_.seeds.size(); ++i) {
@@ -88,6 +88,18 @@ class Run {
     if (std::ranges::find(summary_.warnings, text) != summary_.warnings.end()) return;
     summary_.warnings.push_back(text);
     context_.err << "warning: " << io::printable(text, 4000) << '\n' << std::flush;
+  }
+
+  Model load_model() {
+    const Stopwatch watch;
+    bool is_downloaded = false;
+    auto model = context_.load_model(options_.engine, [&](const Progress& progress) {
+      is_downloaded = is_downloaded || progress.total > 0;
+      display_.update(progress);
+      return !context_.stop_requested();
+    });
+    if (is_downloaded) summary_.seconds[Stage::download] = watch.seconds();
+    return model;
   }
 
   void warn_of_idle_negative_prompt(const ModelInfo& info) {
