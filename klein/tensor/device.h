@@ -21,6 +21,9 @@ std::string device_name();
 /// the pages of mapped files that it touched.
 std::uint64_t peak_memory_bytes();
 
+/// The memory that could still be taken without swapping: of the GPU's own where work runs there.
+std::uint64_t available_memory_bytes();
+
 /// bfloat16 or float32 as MLX names them.
 mx::Dtype mlx_dtype(Precision precision);
 

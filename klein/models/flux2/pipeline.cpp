@@ -8,6 +8,7 @@
 #include "klein/core/error.h"
 #include "klein/core/stopwatch.h"
 #include "klein/models/flux2/latents.h"
+#include "klein/models/flux2/vae_tiling.h"
 #include "klein/pipeline/tensor_files.h"
 #include "klein/sampling/flow_match.h"
 #include "klein/sampling/guidance.h"
@@ -59,6 +60,7 @@ struct Pipeline::Plan {
   sampling::Schedule schedule;
   std::optional<mx::array> latents;  ///< From the request's file, [B, C, rows, columns].
   bool classifier_free = false;
+  VaeTiling vae_tiling = VaeTiling::automatic;
   std::vector<std::string> warnings;
 };
 
@@ -68,6 +70,7 @@ Pipeline::Pipeline(Checkpoint checkpoint, const LoadOptions& options)
 Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
   request.validate();
   Plan plan;
+  plan.vae_tiling = request.vae_tiling;
   if (checkpoint_.is_distilled()) expect_no_guidance(request);
   plan.guidance = request.guidance.value_or(checkpoint_.default_guidance());
   plan.classifier_free = plan.guidance > 1.0 && !checkpoint_.is_distilled();
@@ -212,10 +215,13 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
 
 std::vector<io::Image> Pipeline::decode(const mx::array& latents, const Plan& plan) const {
   const auto grid = unpack_latents(vae_->denormalize(latents), plan.rows, plan.columns);
+  const auto vae_plan = plan_decode(checkpoint_.vae, plan.vae_tiling, grid.shape(1), grid.shape(2),
+                                    dtype_, available_memory_bytes());
   std::vector<io::Image> images;
   for (int b = 0; b < grid.shape(0); ++b) {  // one at a time: memory for one picture only
-    const auto pixels = vae_->decode(
-        mx::slice(grid, {b, 0, 0, 0}, {b + 1, grid.shape(1), grid.shape(2), grid.shape(3)}));
+    const auto pixels = flux2::decode(
+        *vae_, mx::slice(grid, {b, 0, 0, 0}, {b + 1, grid.shape(1), grid.shape(2), grid.shape(3)}),
+        vae_plan);
     images.push_back(to_image(pixels));
   }
   return images;
