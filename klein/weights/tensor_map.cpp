@@ -115,6 +115,13 @@ ops::PackedMatrix packed_from(const StoredTensor& t) {
   for (const auto extent : t.shape) count *= extent;
   const auto rows = t.shape.size() < 2 ? 1 : t.shape.front();
   ops::PackedMatrix matrix;
+  quant::expect_decodable(*t.layout, rows == 0 ? 0 : count / rows);
+  const auto needed = static_cast<std::uint64_t>(rows) *
+                      quant::row_bytes(*t.layout, rows == 0 ? 0 : count / rows);
+  if (needed != t.numbers.bytes.size())
+    throw Error(ErrorKind::shape,
+                fmt::format("expected {} bytes of {} for {}, got {}", needed, t.encoding(), t.name,
+                            t.numbers.bytes.size()));
   matrix.layout = *t.layout;
   matrix.rows = static_cast<int>(rows);
   matrix.columns = static_cast<int>(rows == 0 ? 0 : count / rows);

@@ -216,7 +216,7 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
 std::vector<io::Image> Pipeline::decode(const mx::array& latents, const Plan& plan) const {
   const auto grid = unpack_latents(vae_->denormalize(latents), plan.rows, plan.columns);
   const auto vae_plan = plan_decode(checkpoint_.vae, plan.vae_tiling, grid.shape(1), grid.shape(2),
-                                    dtype_, available_memory_bytes());
+                                    options_.dtype, available_memory_bytes());
   std::vector<io::Image> images;
   for (int b = 0; b < grid.shape(0); ++b) {  // one at a time: memory for one picture only
     const auto pixels = flux2::decode(
