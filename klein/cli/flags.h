@@ -54,7 +54,7 @@ CLI::Option* add_choice(CLI::App& command, const std::string& flag,
                         const std::vector<std::string>& words, const std::string& help,
                         std::function<void(std::size_t)> set);
 
-/// -m, --model, --base-model, --dtype and --device.
+/// -m, --model, --base-model, the flags that replace parts, -q and its kin, --dtype and --device.
 void add_engine_flags(CLI::App& command, EngineOptions& options);
 
 /// -m, --model alone: $KLEIN_MODEL where it is not given, else what `model` holds.

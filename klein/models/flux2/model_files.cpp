@@ -50,9 +50,9 @@ PartSource open_part(const fs::path& path, PartKind kind) {
   if (found == sources.end()) {
     std::vector<std::string_view> held;
     for (const auto& source : sources) held.push_back(part_name(source.kind));
-    throw Error(ErrorKind::format, fmt::format("expected the weights of a {}, got those of a {}: {}",
-                                               part_name(kind), fmt::join(held, ", a "),
-                                               path.string()));
+    throw Error(ErrorKind::format,
+                fmt::format("expected the weights of a {}, got those of a {}: {}", part_name(kind),
+                            fmt::join(held, ", a "), path.string()));
   }
   found->path = path;
   if (in_folder && fs::exists(path / "config.json", error)) found->config = path / "config.json";

@@ -130,8 +130,7 @@ void Pipeline::load(const GenerateRequest& request, const ProgressCallback& prog
   const auto next = [&] { report(progress, Stage::load, done++, parts); };
   const bool needs_text = !request.prompt_embeds || !checkpoint_.is_distilled();
   next();
-  if (needs_text && !tokenizer_)
-    tokenizer_ = tokenizer::Tokenizer::load(checkpoint_.tokenizer);
+  if (needs_text && !tokenizer_) tokenizer_ = tokenizer::Tokenizer::load(checkpoint_.tokenizer);
   next();
   if (needs_text && !text_encoder_) text_encoder_ = checkpoint_.load_text_encoder(options_);
   next();
@@ -199,7 +198,8 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
     report(progress, Stage::denoise, static_cast<int>(i), plan.schedule.steps());
     const Stopwatch watch;
     // Rounded to the dtype of the latents before the division, as the reference does.
-    const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) / mx::array(1000.0f, options_.dtype);
+    const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) /
+                   mx::array(1000.0f, options_.dtype);
     auto velocity = (*transformer_)(latents, prompts.positive, t, rope);
     if (prompts.negative)
       velocity =
