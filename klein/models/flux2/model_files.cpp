@@ -28,23 +28,19 @@ PartSource source_from(const Part& part, const weights::WeightFiles& files) {
   return source;
 }
 
-std::vector<PartSource> sources_from(const weights::WeightFiles& files) {
+}  // namespace
+
+std::vector<PartSource> open_parts(const weights::WeightFiles& files) {
   std::vector<PartSource> sources;
   for (const auto& part : find_parts(files.shapes(), files.path.string()))
     sources.push_back(source_from(part, files));
   return sources;
 }
 
-}  // namespace
-
-std::vector<PartSource> open_parts(const fs::path& file) {
-  return sources_from(weights::WeightFiles::open(file));
-}
-
 PartSource open_part(const fs::path& path, PartKind kind) {
   std::error_code error;
   const bool in_folder = fs::is_directory(path, error);
-  auto sources = sources_from(in_folder ? weights::WeightFiles::open_folder(path)
+  auto sources = open_parts(in_folder ? weights::WeightFiles::open_folder(path)
                                         : weights::WeightFiles::open(path));
   const auto found = std::ranges::find(sources, kind, &PartSource::kind);
   if (found == sources.end()) {
