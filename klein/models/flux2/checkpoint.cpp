@@ -160,10 +160,11 @@ void expect_matching(const Checkpoint& c) {
 }
 
 template <typename Module>
-void fill_from(Module& module, const PartSource& source, mx::Dtype dtype,
+void fill_from(Module& module, const PartSource& source, const LoadOptions& options,
                const std::optional<quant::Target>& target) {
-  weights::fill(module, weights::weight_map(source.files, source.renaming), dtype,
-                source.path.string());
+  auto map = weights::weight_map(source.files, source.renaming);
+  merge(map, options.loras, source.kind);
+  weights::fill(module, std::move(map), options.dtype, source.path.string());
   if (!target) return;
   weights::Quantizer quantizer(*target);
   module.visit(quantizer);
@@ -201,7 +202,7 @@ void Checkpoint::expect_fitting_weights() const {
 
 Transformer Checkpoint::load_transformer(const LoadOptions& options) const {
   Transformer module(transformer);
-  fill_from(module, transformer_source, options.dtype, options.quantize_transformer);
+  fill_from(module, transformer_source, options, options.quantize_transformer);
   return module;
 }
 
@@ -210,13 +211,13 @@ qwen3::TextEncoder Checkpoint::load_text_encoder(const LoadOptions& options) con
   auto source = text_encoder_source;
   std::erase_if(source.renaming.origins,
                 [&](const auto& entry) { return module.is_unused(entry.first); });
-  fill_from(module, source, options.dtype, options.quantize_text_encoder);
+  fill_from(module, source, options, options.quantize_text_encoder);
   return module;
 }
 
 Vae Checkpoint::load_vae(const LoadOptions& options) const {
   Vae module(vae);
-  fill_from(module, vae_source, options.dtype, options.quantize_vae);
+  fill_from(module, vae_source, options, options.quantize_vae);
   return module;
 }
 

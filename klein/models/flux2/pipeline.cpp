@@ -65,7 +65,10 @@ struct Pipeline::Plan {
 };
 
 Pipeline::Pipeline(Checkpoint checkpoint, const LoadOptions& options)
-    : checkpoint_(std::move(checkpoint)), options_(options) {}
+    : checkpoint_(std::move(checkpoint)), options_(options) {
+  for (auto& warning : lora_warnings(checkpoint_, options_))
+    checkpoint_.warnings.push_back(std::move(warning));
+}
 
 Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
   request.validate();
