@@ -17,8 +17,8 @@ using Words = std::vector<std::string>;
 double parse_scale(const std::string& text) {
   const double scale = parse_double(text, "a LoRA's scale");
   if (!std::isfinite(scale))
-    throw Error(ErrorKind::usage, fmt::format("expected a LoRA's scale to be a number, got {}",
-                                              io::in_quotes(text)));
+    throw Error(ErrorKind::usage,
+                fmt::format("expected a LoRA's scale to be a number, got {}", io::in_quotes(text)));
   return scale;
 }
 

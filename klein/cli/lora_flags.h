@@ -24,7 +24,8 @@ struct LoraFlags {
   /// The choices that the words stand for; `warnings` hears of scales that were left out or are too
   /// many.
   ///
-  /// Errors   Error(usage) for a scale that is no number, for more than two words behind one --lora,
+  /// Errors   Error(usage) for a scale that is no number, for more than two words behind one
+  /// --lora,
   ///          and for both spellings at once
   std::vector<LoraChoice> choices(std::vector<std::string>& warnings) const;
 };

@@ -53,8 +53,8 @@ std::string chosen(const HubFile& wanted, const hub::FileTree& tree) {
   std::vector<std::string> files;
   for (const auto& name : tree.names)
     if (name.ends_with(kEnding)) files.push_back(fmt::format("{}:{}", wanted.repo, name));
-  const auto hint = files.empty() ? std::string()
-                                  : fmt::format("There is {}.", fmt::join(files, ", "));
+  const auto hint =
+      files.empty() ? std::string() : fmt::format("There is {}.", fmt::join(files, ", "));
   if (!wanted.file.empty()) {
     if (tree.names.contains(wanted.file)) return wanted.file;
     throw Error(ErrorKind::not_found,
@@ -80,7 +80,8 @@ fs::path find_on_hub(const HubFile& wanted, const ProgressCallback& progress) {
     return needed;
   };
   const hub::Wanted request{.repo = wanted.repo, .choose = choose};
-  // Of a repository that was asked for as a whole the cache cannot tell whether it has one file only.
+  // Of a repository that was asked for as a whole the cache cannot tell whether it has one file
+  // only.
   auto folder = wanted.file.empty() && !settings.is_offline
                     ? std::nullopt
                     : hub::cached_snapshot(request, settings);
@@ -131,12 +132,12 @@ fs::path find_lora(const std::string& name, const ProgressCallback& progress) {
   std::vector<std::string> names;
   for (const auto& [known, file] : library)
     if (names.size() < kListed) names.push_back(known);
-  throw Error(ErrorKind::not_found,
-              fmt::format("expected a LoRA's file, a name in LORA_LIBRARY_PATH, org/repo or "
-                          "org/repo:FILE, found none: {}",
-                          io::printable(name, 4000)),
-              names.empty() ? std::string()
-                            : fmt::format("The library has {}.", fmt::join(names, ", ")));
+  throw Error(
+      ErrorKind::not_found,
+      fmt::format("expected a LoRA's file, a name in LORA_LIBRARY_PATH, org/repo or "
+                  "org/repo:FILE, found none: {}",
+                  io::printable(name, 4000)),
+      names.empty() ? std::string() : fmt::format("The library has {}.", fmt::join(names, ", ")));
 }
 
 }  // namespace klein

@@ -38,17 +38,16 @@ mx::Dtype dtype_of(const ops::Weight& weight) {
 
 std::pair<std::int64_t, std::int64_t> size_of(const LoraMatrix& matrix) {
   using Size = std::pair<std::int64_t, std::int64_t>;
-  return std::visit(
-      Overloaded{[](const LowRank& m) { return Size(m.b.shape(0), m.a.shape(1)); },
-                 [](const HadamardProduct& m) {
-                   return Size(m.first.b.shape(0), m.first.a.shape(1));
-                 },
-                 [](const KroneckerProduct& m) {
-                   return Size(std::int64_t{m.w1.shape(0)} * m.w2.shape(0),
-                               std::int64_t{m.w1.shape(1)} * m.w2.shape(1));
-                 },
-                 [](const mx::array& m) { return Size(m.shape(0), m.shape(1)); }},
-      matrix);
+  return std::visit(Overloaded{[](const LowRank& m) { return Size(m.b.shape(0), m.a.shape(1)); },
+                               [](const HadamardProduct& m) {
+                                 return Size(m.first.b.shape(0), m.first.a.shape(1));
+                               },
+                               [](const KroneckerProduct& m) {
+                                 return Size(std::int64_t{m.w1.shape(0)} * m.w2.shape(0),
+                                             std::int64_t{m.w1.shape(1)} * m.w2.shape(1));
+                               },
+                               [](const mx::array& m) { return Size(m.shape(0), m.shape(1)); }},
+                    matrix);
 }
 
 mx::array product(const LoraMatrix& matrix) {
@@ -80,8 +79,7 @@ void merge(WeightMap& weights, const std::vector<LoraDelta>& deltas) {
     const auto weight = weights.find(delta.weight);
     if (weight == weights.end()) continue;
     const auto sum = sums.try_emplace(delta.weight, widened(weight->second)).first;
-    sum->second =
-        sum->second + mx::array(static_cast<float>(delta.scale)) * product(delta.matrix);
+    sum->second = sum->second + mx::array(static_cast<float>(delta.scale)) * product(delta.matrix);
   }
   for (const auto& [name, sum] : sums) {
     auto& weight = weights.at(name);

@@ -61,8 +61,8 @@ struct LoraFile {
 };
 
 /// Reads a LoRA, LoKr or LoHa of any program that writes safetensors: `lora_A`/`lora_B`, with or
-/// without the name of an adapter, `lora_down`/`lora_up`, `lora.down`/`lora.up`, `lokr_*`, `hada_*`,
-/// `alpha`; alphas that PEFT keeps outside of the tensors as LoraConfig says.
+/// without the name of an adapter, `lora_down`/`lora_up`, `lora.down`/`lora.up`, `lokr_*`,
+/// `hada_*`, `alpha`; alphas that PEFT keeps outside of the tensors as LoraConfig says.
 ///
 /// Dtype    as in the file: float32, float16 or bfloat16
 /// Errors   as io::SafetensorsFile and LoraConfig; Error(format) listing every incomplete layer,

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "klein/core/error.h"
+#include "klein/io/config_fields.h"
 #include "klein/io/json.h"
 #include "klein/io/text.h"
 
@@ -17,7 +18,8 @@ constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
 /// PEFT takes a pattern for a regular expression that the end of a name has to match after a dot,
 /// or the whole name after `^`. Those that occur are names.
 void expect_plain(const std::string& pattern, const std::string& where) {
-  if (pattern.find_first_of("*+?()[]{}|\\$") != pattern.npos || pattern.find('^', 1) != pattern.npos)
+  if (pattern.find_first_of("*+?()[]{}|\\$") != pattern.npos ||
+      pattern.find('^', 1) != pattern.npos)
     throw Error(ErrorKind::unsupported,
                 fmt::format("expected names of layers in alpha_pattern, got the pattern {}: {}",
                             io::in_quotes(pattern), where));
@@ -44,8 +46,12 @@ LoraConfig LoraConfig::read(const io::SafetensorsFile& file) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(beside, error)) return config;
   nlohmann::json prefixed;  // one configuration for all layers; PEFT's names begin so
-  for (const auto& [key, value] : io::parse_json_file(beside, kMaxConfigBytes).items())
-    prefixed["base_model.model." + key] = value;
+  const auto json = io::parse_json_file(beside, kMaxConfigBytes);
+  std::string type = "LORA";
+  const io::JsonReader reader(json, beside.string());
+  reader.maybe("peft_type", type);
+  if (type != "LORA") io::refuse(reader, "peft_type", "LORA");
+  for (const auto& [key, value] : json.items()) prefixed["base_model.model." + key] = value;
   config.add(prefixed, "base_model.model.", beside.string());
   return config;
 }

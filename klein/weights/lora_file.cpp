@@ -94,10 +94,14 @@ class LayerBuilder {
 
   std::optional<LoraLayer> operator()() {
     std::optional<LoraMatrix> matrix;
-    if (has("lora_A") || has("lora_B")) matrix = lora();
-    else if (has_any("hada_")) matrix = loha();
-    else if (has_any("lokr_")) matrix = lokr();
-    else complaints_.add(fmt::format("{} with nothing but an alpha", io::printable(name_)));
+    if (has("lora_A") || has("lora_B"))
+      matrix = lora();
+    else if (has_any("hada_"))
+      matrix = loha();
+    else if (has_any("lokr_"))
+      matrix = lokr();
+    else
+      complaints_.add(fmt::format("{} with nothing but an alpha", io::printable(name_)));
     if (!matrix) return std::nullopt;
     if (used_ + (has("alpha") ? 1U : 0U) != tensors_.size()) {
       complaints_.add(fmt::format("{} with tensors of two kinds", io::printable(name_)));
@@ -109,7 +113,8 @@ class LayerBuilder {
  private:
   bool has(std::string_view role) const { return tensors_.contains(role); }
   bool has_any(std::string_view prefix) const {
-    return std::ranges::any_of(tensors_, [&](const auto& t) { return t.first.starts_with(prefix); });
+    return std::ranges::any_of(tensors_,
+                               [&](const auto& t) { return t.first.starts_with(prefix); });
   }
 
   /// b a of two roles, sides checked.
@@ -174,7 +179,10 @@ class LayerBuilder {
 
   double scale() const {
     if (rank_ == 0) return 1.0;
-    if (has("alpha")) return tensors_.at("alpha").item<float>() / static_cast<double>(rank_);
+    if (has("alpha")) {
+      auto alpha = tensors_.at("alpha");  // a copy, for reading a constant array does not compute it
+      return alpha.item<float>() / static_cast<double>(rank_);
+    }
     return config_.scale(name_, rank_).value_or(1.0);
   }
 

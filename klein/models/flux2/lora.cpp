@@ -88,16 +88,14 @@ class Matcher {
 
   void add(const std::string& name, const weights::LoraLayer& layer, const LoraTarget& target) {
     auto& deltas = target.part == PartKind::transformer ? lora_.transformer : lora_.text_encoder;
-    const auto matrix =
-        target.swap_halves ? with_halves_swapped(layer.matrix) : layer.matrix;
+    const auto matrix = target.swap_halves ? with_halves_swapped(layer.matrix) : layer.matrix;
     int row = 0;
     for (const auto& weight : target.weights) {
       const auto [known, is_new] = claimed_.emplace(weight, name);
       if (!is_new)
-        throw Error(ErrorKind::format,
-                    fmt::format("expected one layer for {}, got {} and {}: {}", weight,
-                                io::printable(known->second), io::printable(name),
-                                lora_.path.string()));
+        throw Error(ErrorKind::format, fmt::format("expected one layer for {}, got {} and {}: {}",
+                                                   weight, io::printable(known->second),
+                                                   io::printable(name), lora_.path.string()));
       const int rows = static_cast<int>(shapes(target.part).at(weight)[0]);
       deltas.push_back({weight,
                         target.weights.size() == 1 ? matrix : rows_of(matrix, row, row + rows),
@@ -161,9 +159,10 @@ std::vector<std::string> lora_warnings(const Checkpoint& checkpoint, const LoadO
         std::pair{&checkpoint.text_encoder_source, &options.quantize_text_encoder}}) {
     const auto count = *target ? 0 : count_packed(*source, options.loras);
     if (count != 0)
-      warnings.push_back(fmt::format("{} packed weights of the {} become bfloat16, since a LoRA is "
-                                     "merged into them (-q packs them again)",
-                                     count, part_name(source->kind)));
+      warnings.push_back(
+          fmt::format("{} packed weights of the {} become bfloat16, since a LoRA is "
+                      "merged into them (-q packs them again)",
+                      count, part_name(source->kind)));
   }
   return warnings;
 }

@@ -133,10 +133,10 @@ class Saver {
 
   SaveReport operator()() {
     checkpoint_.expect_fitting_weights();
-    report_.warnings = lora_warnings(
-        checkpoint_, {.quantize_transformer = options_.quantize_transformer,
-                      .quantize_text_encoder = options_.quantize_text_encoder,
-                      .loras = options_.loras});
+    report_.warnings =
+        lora_warnings(checkpoint_, {.quantize_transformer = options_.quantize_transformer,
+                                    .quantize_text_encoder = options_.quantize_text_encoder,
+                                    .loras = options_.loras});
     const bool bfl = options_.layout == SaveLayout::bfl;
     part(checkpoint_.transformer_source, "transformer", options_.quantize_transformer,
          bfl ? "flux-2-klein.safetensors" : "");
@@ -144,11 +144,10 @@ class Saver {
     part(checkpoint_.vae_source, "vae", options_.quantize_vae, bfl ? "ae.safetensors" : "");
     write_json_files();
     copy_tokenizer();
-    folder_.commit();
-    for (auto& file : report_.files) {
+    for (auto& file : report_.files)
       file = folder_.final_path() / file.lexically_relative(folder_.path());
-      report_.bytes += fs::file_size(file);
-    }
+    folder_.commit();
+    for (const auto& file : report_.files) report_.bytes += fs::file_size(file);
     return std::move(report_);
   }
 
