@@ -67,7 +67,8 @@ class Assembler {
       throw Error(
           ErrorKind::not_found,
           fmt::format("expected a model folder or file, found none: {}", files.model.string()));
-    if (!fs::is_directory(files.model, error)) in_file_ = open_parts(weights::WeightFiles::open(files.model));
+    if (!fs::is_directory(files.model, error))
+      in_file_ = open_parts(weights::WeightFiles::open(files.model));
   }
 
   PartSource part(PartKind kind, const char* name, const std::optional<fs::path>& replacement) {

@@ -41,7 +41,7 @@ PartSource open_part(const fs::path& path, PartKind kind) {
   std::error_code error;
   const bool in_folder = fs::is_directory(path, error);
   auto sources = open_parts(in_folder ? weights::WeightFiles::open_folder(path)
-                                        : weights::WeightFiles::open(path));
+                                      : weights::WeightFiles::open(path));
   const auto found = std::ranges::find(sources, kind, &PartSource::kind);
   if (found == sources.end()) {
     std::vector<std::string_view> held;
