@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <string_view>
 
 namespace klein {
 
@@ -31,6 +32,7 @@ struct Progress {
   Stage stage;
   int done = 0;
   int total = 1;
+  std::string_view note = {};  ///< A sentence about how the work will be done, mostly empty.
 };
 
 /// Called on the thread that works. Returns false to stop; the work then ends with

@@ -1,7 +1,5 @@
 #include "klein/tensor/device.h"
 
-#include <sys/resource.h>
-
 #include "klein/core/error.h"
 
 namespace klein {
@@ -17,18 +15,6 @@ void use_device(DeviceChoice choice) {
 
 std::string device_name() {
   return mx::default_device() == mx::Device::gpu ? "gpu" : "cpu";
-}
-
-std::uint64_t peak_memory_bytes() {
-  if (mx::default_device() == mx::Device::gpu) return mx::get_peak_memory();
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-#ifdef __APPLE__
-  constexpr std::uint64_t unit = 1;
-#else
-  constexpr std::uint64_t unit = 1024;
-#endif
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * unit;
 }
 
 mx::Dtype mlx_dtype(Precision precision) {

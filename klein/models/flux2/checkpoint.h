@@ -54,6 +54,9 @@ struct Checkpoint {
   ///          no FLUX.2 Klein model
   static Checkpoint read(const ModelFiles& files);
 
+  /// The tensors of the text encoder without the layers and the head that encoding never uses.
+  PartSource used_text_encoder_source() const;
+
   /// Builds a part and fills it from its weights; then packs them where the options say so.
   ///
   /// Errors   Error(not_found) for missing files; Error(format) for broken ones; Error(shape)
