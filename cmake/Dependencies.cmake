@@ -13,6 +13,8 @@
 #   zlib           1.2             zlib1g-dev                  klein/io: checksums, compressed text
 #   fmt            8.1             libfmt-dev                  messages
 #   nlohmann-json  3.10            nlohmann-json3-dev          klein/io/json
+#   libcurl        7.68            libcurl4-openssl-dev        klein/hub: HTTP
+#   OpenSSL        1.1             libssl-dev                  klein/hub: SHA-256 of what was downloaded
 # The program and the tests alone add CLI11 2.1 and doctest 2.4 (CMakeLists.txt, tests/).
 
 find_package(ICU 67 REQUIRED COMPONENTS uc i18n)
@@ -21,6 +23,8 @@ find_package(JPEG REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json 3.10 REQUIRED)
+find_package(CURL 7.68 REQUIRED)
+find_package(OpenSSL 1.1 REQUIRED COMPONENTS Crypto)
 find_package(Threads REQUIRED)
 
 # libwebp has no CMake package in Debian.

@@ -75,6 +75,22 @@ def whole(name, config, dtypes):
         save(PART, name + suffix, tensors, vae, None if suffix else config)
 
 
+def tiled():
+    """Both directions by enable_tiling(), with tiles of 32 pixels: inner tiles, edges and slivers on both axes.
+
+    The weights are those of autoencoder_a.
+    """
+    for dtype, suffix in DTYPES:
+        rng = Rng("vae/autoencoder_a")
+        vae = rng.fill(AutoencoderKLFlux2(**CONFIG_A)).to(dtype)
+        vae.enable_tiling()
+        vae.tile_sample_min_size, vae.tile_latent_min_size = 32, 4
+        image = rng.uniform(1, 3, 40, 56, low=-1).to(dtype)
+        latents = rng.normal(1, 4, 5, 8, scale=1.3).to(dtype)
+        save(PART, "tiled" + suffix, {"image": image, "mean": vae.encode(image).latent_dist.mode(),
+                                      "latents": latents, "decoded": vae.decode(latents, return_dict=False)[0]})
+
+
 def latents():
     """From VAE latents to tokens and back: patchify, batch norm, pack; the same words as the pipeline."""
 
@@ -103,4 +119,5 @@ def make():
     blocks()
     whole("autoencoder_a", CONFIG_A, DTYPES)
     whole("autoencoder_b", CONFIG_B, DTYPES[:1])
+    tiled()
     latents()

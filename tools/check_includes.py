@@ -13,6 +13,7 @@ from pathlib import Path
 MAY_INCLUDE = {
     "core": [],
     "io": ["core"],
+    "hub": ["core", "io"],
     "tensor": ["core"],
     "tokenizer": ["core", "io"],
     "quant": ["core"],
@@ -24,7 +25,8 @@ MAY_INCLUDE = {
     "models/qwen3": ["core", "io", "tensor", "tokenizer", "ops", "nn", "weights"],
     "models/flux2": ["core", "io", "tensor", "tokenizer", "ops", "nn", "weights", "sampling", "pipeline",
                      "models/qwen3"],
-    "engine": ["core", "io", "tensor", "ops", "nn", "weights", "sampling", "pipeline", "models/qwen3", "models/flux2"],
+    "engine": ["core", "io", "hub", "tensor", "ops", "nn", "weights", "sampling", "pipeline", "models/qwen3",
+               "models/flux2"],
     "cli": ["core", "io", "engine", "tokenizer", "pipeline/request.h"],
     "klein.h": ["core", "io/file.h", "io/image.h", "engine/engine.h", "pipeline/request.h"],
 }

@@ -104,13 +104,14 @@ nlohmann::json to_json(const BenchReport& report, const ModelInfo& info, const O
 
 void run(const Options& options, Context& context) {
   options.request.validate();
-  const auto model = context.load_model(options.engine);
   ProgressDisplay display(context.err, progress_form(options.quiet, context.terminal_columns()),
                           context.terminal_columns);
-  const auto report = model.bench(options.request, [&](const Progress& progress) {
+  const auto show = [&](const Progress& progress) {
     display.update(progress);
     return !context.stop_requested();
-  });
+  };
+  const auto model = context.load_model(options.engine, show);
+  const auto report = model.bench(options.request, show);
   display.finish();
   for (const auto& warning : report.picture.warnings)
     context.err << "warning: " << io::printable(warning, 4000) << '\n';

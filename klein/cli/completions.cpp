@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "klein/cli/flags.h"
+#include "klein/engine/find_model.h"
 
 namespace klein::cli {
 namespace {
@@ -28,6 +29,10 @@ struct Command {
   std::string help;
   std::vector<Flag> flags;
 };
+
+std::string joined_model_names() {
+  return fmt::format("{}", fmt::join(model_names(), " "));
+}
 
 std::vector<std::string> split(const std::string& text, char separator) {
   return CLI::detail::split(text, separator);
@@ -99,7 +104,7 @@ std::string bash_values(const Flag& flag) {
     case Kind::file:
       return "_klein_reply -f";
     case Kind::model:
-      return "_klein_reply -d -W demo";
+      return fmt::format("_klein_reply -f -W '{}'", joined_model_names());
     case Kind::words:
       return fmt::format("_klein_reply -W '{}'", fmt::join(flag.words, " "));
     default:
@@ -112,7 +117,8 @@ std::string zsh_values(const Flag& flag) {
     case Kind::file:
       return "_files";
     case Kind::model:
-      return "{_alternative \"names\\:name\\:(demo)\" \"folders\\:folder\\:_files -/\"}";
+      return fmt::format("{{_alternative \"names\\:name\\:({})\" \"files\\:file\\:_files\"}}",
+                         joined_model_names());
     case Kind::words:
       return fmt::format("({})", fmt::join(flag.words, " "));
     default:
@@ -143,7 +149,7 @@ std::string fish_values(const Flag& flag) {
     case Kind::file:
       return " -r -F";
     case Kind::model:
-      return " -x -a 'demo (__fish_complete_directories)'";
+      return fmt::format(" -r -F -a '{}'", joined_model_names());
     case Kind::words:
       return fmt::format(" -x -a '{}'", fmt::join(flag.words, " "));
     case Kind::text:

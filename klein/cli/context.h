@@ -21,7 +21,7 @@ struct Context {
   std::ostream& err;                      ///< Progress and warnings.
   std::function<int()> terminal_columns;  ///< Of `err`; 0 when it is no terminal.
   std::function<bool()> stop_requested;   ///< Whether the person pressed Ctrl-C.
-  std::function<Model(const EngineOptions&)> load_model;
+  std::function<Model(const EngineOptions&, const ProgressCallback&)> load_model;
 };
 
 }  // namespace klein::cli

@@ -106,13 +106,16 @@ CLI::Option* add_choice(CLI::App& command, const std::string& flag,
 
 CLI::Option* add_model_flag(CLI::App& command, std::string& model) {
   return add_value(command, "-m,--model", value::kModel,
-                   fmt::format("Model: a name or a folder [{}]", model),
+                   fmt::format("Model: a name of `klein models` or a path [{}]", model),
                    [&model](const std::string& text) { model = text; })
       ->envname("KLEIN_MODEL");
 }
 
 void add_engine_flags(CLI::App& command, EngineOptions& options) {
   add_model_flag(command, options.model);
+  add_value(command, "--base-model", value::kText,
+            "Name of the model that this one was made from [what its name tells]",
+            [&options](const std::string& text) { options.base_model = text; });
   add_choice(command, "--dtype", {"bfloat16", "float32"}, "Numbers to compute with [bfloat16]",
              [&options](std::size_t i) {
                options.precision = i == 0 ? Precision::bfloat16 : Precision::float32;

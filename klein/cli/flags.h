@@ -22,7 +22,7 @@ namespace value {
 inline constexpr const char* kText = "TEXT";
 inline constexpr const char* kNumber = "N";
 inline constexpr const char* kFile = "FILE";
-inline constexpr const char* kModel = "NAME|DIR";
+inline constexpr const char* kModel = "NAME|DIR|FILE|org/repo";
 }  // namespace value
 
 /// Whether a text looks like a number, in range or not: "7", "-3", "1e5", "nan".
@@ -59,7 +59,7 @@ CLI::Option* add_choice(CLI::App& command, const std::string& flag,
                         const std::vector<std::string>& words, const std::string& help,
                         std::function<void(std::size_t)> set);
 
-/// -m, --model, --dtype, --device and those of add_memory_flags.
+/// -m, --model, --base-model, --dtype, --device and those of add_memory_flags.
 void add_engine_flags(CLI::App& command, EngineOptions& options);
 
 /// --low-ram, --memory-budget and --mlx-cache-limit-gb.

@@ -80,7 +80,7 @@ class Run {
   Summary operator()() {
     for (const auto& warning : options_.warnings) warn(warning);
     auto prompt = options_.read_prompt(context_.in);
-    const auto model = context_.load_model(options_.engine);
+    const auto model = load_model();
     warn_of_idle_negative_prompt(model.info);
     OutputFiles files(options_);
     for (std::size_t i = 0; i < options_.seeds.size(); ++i) {
@@ -99,6 +99,18 @@ class Run {
 
   /// How the memory is used, where that is not as usual.
   void note(std::string_view plan) { display_.say(fmt::format("memory: {}", plan)); }
+
+  Model load_model() {
+    const Stopwatch watch;
+    bool is_downloaded = false;
+    auto model = context_.load_model(options_.engine, [&](const Progress& progress) {
+      is_downloaded = is_downloaded || progress.total > 0;
+      display_.update(progress);
+      return !context_.stop_requested();
+    });
+    if (is_downloaded) summary_.seconds[Stage::download] = watch.seconds();
+    return model;
+  }
 
   void warn_of_idle_negative_prompt(const ModelInfo& info) {
     const auto& negative = options_.request.negative_prompt;

@@ -1,6 +1,7 @@
 #include "klein/cli/generate_options.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <random>
 #include <set>
@@ -85,6 +86,13 @@ void add_sampling_flags(CLI::App& command, GenerateOptions& o) {
                 for (const auto& word : words)
                   o.request.sigmas.push_back(static_cast<float>(parse_double(word, "a sigma")));
               });
+  add_choice(command, "--vae-tiling", {"auto", "off", "exact", "diffusers"},
+             "Decode in parts: exact spares memory, diffusers is its tiling [auto: if need be]",
+             [&o](std::size_t i) {
+               constexpr std::array kinds = {VaeTiling::automatic, VaeTiling::off, VaeTiling::exact,
+                                             VaeTiling::diffusers};
+               o.request.vae_tiling = kinds.at(i);
+             });
 }
 
 }  // namespace

@@ -55,9 +55,9 @@ int columns_of_stderr() {
   return is_known ? size.ws_col : 80;
 }
 
-Model load_model(const EngineOptions& options) {
+Model load_model(const EngineOptions& options, const ProgressCallback& progress) {
   expect_polling();
-  auto engine = std::make_shared<Engine>(options);
+  auto engine = std::make_shared<Engine>(options, progress);
   return {
       .info = engine->info(),
       .generate = [engine](const auto& request,

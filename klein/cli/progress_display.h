@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <iosfwd>
 #include <string>
@@ -8,6 +9,9 @@
 #include "klein/core/stopwatch.h"
 
 namespace klein::cli {
+
+/// "512 B", "11.4 MB", "15.98 GB".
+std::string describe_bytes(double bytes);
 
 /// "0.21 s", "12.3 s", "2 min 5 s", "3 h 20 min".
 std::string describe_seconds(double seconds);
@@ -44,12 +48,16 @@ class ProgressDisplay {
   void draw_line(const std::string& label, double share, const std::string& rest);
   void print_line(const Progress& progress);
   std::string pace(const Progress& progress) const;
+  void update_download(const Progress& progress);
+  std::string describe_download(const Progress& progress) const;
 
   std::ostream& stream_;
   Form form_;
   std::function<int()> columns_;
   bool line_is_open_ = false;
-  int steps_ = 0;
+  std::int64_t steps_ = 0;
+  std::int64_t told_tenths_ = 0;  ///< Of the download, by a line of its own.
+  bool is_downloading_ = false;
   double stage_secs_ = 0.0;  ///< Of the stage that ended last.
   double denoise_secs_ = 0.0;
   double step_secs_ = 0.0;  ///< Of the last step.

@@ -15,7 +15,7 @@
 #include "klein/cli/context.h"
 #include "klein/cli/flags.h"
 #include "klein/core/error.h"
-#include "klein/engine/model_dir.h"
+#include "klein/engine/find_model.h"
 #include "klein/io/json.h"
 #include "klein/tokenizer/prompt_tokens.h"
 #include "klein/tokenizer/tokenizer.h"
@@ -53,8 +53,8 @@ std::vector<std::string> read_texts(const Options& options, std::istream& in) {
 void run(const Options& options, Context& context) {
   auto texts = options.texts.empty() ? read_texts(options, context.in) : options.texts;
   if (!options.texts.empty()) std::ranges::transform(texts, texts.begin(), unguarded);
-  const auto tokenizer = tokenizer::Tokenizer::load(
-      options.model == "demo" ? find_model(options.model) : std::filesystem::path(options.model));
+  const auto tokenizer =
+      tokenizer::Tokenizer::load(find_model(options.model, {.parts = {"tokenizer"}}).path);
   const auto form = options.raw ? tokenizer::TextForm::raw : tokenizer::TextForm::prompt;
   const auto ids = tokenizer::encode_texts(tokenizer, texts, form);
 

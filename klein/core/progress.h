@@ -1,16 +1,19 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string_view>
 
 namespace klein {
 
 /// The parts of making a picture, in their order.
-enum class Stage { load, encode_text, denoise, decode, save };
+enum class Stage { download, load, encode_text, denoise, decode, save };
 
-/// "load", "encode_text", "denoise", "decode", "save": the keys of every timing report.
+/// "download", "load", "encode_text", "denoise", "decode", "save": the keys of every timing report.
 constexpr const char* name_of(Stage stage) {
   switch (stage) {
+    case Stage::download:
+      return "download";
     case Stage::load:
       return "load";
     case Stage::encode_text:
@@ -27,11 +30,12 @@ constexpr const char* name_of(Stage stage) {
 
 /// Where the work stands: `done` of `total` units of `stage` are finished.
 ///
-/// Every stage reports at least twice: once with done = 0 and once with done = total.
+/// Every stage reports at least twice: once with done = 0 and once with done = total. A download
+/// counts bytes; its total is 0 while it is unknown, and may grow.
 struct Progress {
   Stage stage;
-  int done = 0;
-  int total = 1;
+  std::int64_t done = 0;
+  std::int64_t total = 1;
   std::string_view note = {};  ///< A sentence about how the work will be done, mostly empty.
 };
 

@@ -11,7 +11,7 @@
 #include "klein/core/error.h"
 #include "klein/core/stopwatch.h"
 #include "klein/engine/device_thread.h"
-#include "klein/engine/model_dir.h"
+#include "klein/engine/find_model.h"
 #include "klein/models/flux2/flops.h"
 #include "klein/models/flux2/pipeline.h"
 #include "klein/ops/linear.h"
@@ -79,13 +79,16 @@ double gemm_flops_per_sec(const flux2::TransformerConfig& c, int tokens, mx::Dty
 }  // namespace
 
 struct Engine::Impl {
-  explicit Impl(const EngineOptions& options) : options_(options) {
-    thread_.run([this] {
-      translated([this] {
+  Impl(const EngineOptions& options, const ProgressCallback& progress) : options_(options) {
+    thread_.run([&] {
+      translated([&] {
         use_device(options_.device);
         const auto memory = memory_options();
         limit_memory(memory);
-        pipeline_.emplace(flux2::Checkpoint::read(model_files()), load_options(), memory);
+        const auto location =
+            find_model(options_.model, {.base_model = options_.base_model, .progress = progress});
+        pipeline_.emplace(flux2::Checkpoint::read(model_files(location, progress)), load_options(),
+                          memory);
       });
     });
     const auto& checkpoint = pipeline_->checkpoint();
@@ -102,12 +105,20 @@ struct Engine::Impl {
     thread_.run([this] { pipeline_.reset(); });
   }
 
-  flux2::ModelFiles model_files() const {
-    return {.model = find_model(options_.model),
-            .transformer = options_.transformer,
-            .text_encoder = options_.text_encoder,
-            .vae = options_.vae,
-            .tokenizer = options_.tokenizer};
+  flux2::ModelFiles model_files(const ModelLocation& location,
+                                const ProgressCallback& progress) const {
+    const auto replacement = [&](const std::optional<std::string>& name, const char* part) {
+      return name ? std::optional(find_replacement(*name, part, {.progress = progress})) : std::nullopt;
+    };
+    return {.model = location.path,
+            .transformer = replacement(options_.transformer, "transformer"),
+            .text_encoder = replacement(options_.text_encoder, "text_encoder"),
+            .vae = replacement(options_.vae, "vae"),
+            .tokenizer = replacement(options_.tokenizer, "tokenizer"),
+            .variant = location.variant,
+            .fetch = [location, progress](const std::string& part) {
+              return find_part(location, part, {.progress = progress});
+            }};
   }
 
   flux2::LoadOptions load_options() const {
@@ -145,7 +156,8 @@ struct Engine::Impl {
   DeviceThread thread_;
 };
 
-Engine::Engine(const EngineOptions& options) : impl_(std::make_unique<Impl>(options)) {}
+Engine::Engine(const EngineOptions& options, const ProgressCallback& progress)
+    : impl_(std::make_unique<Impl>(options, progress)) {}
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 Engine::~Engine() = default;

@@ -14,7 +14,9 @@ namespace klein {
 
 /// Which model to run, and how.
 struct EngineOptions {
-  std::string model = "demo";  ///< "demo" or the path of a model folder or file.
+  /// "demo", a folder, a file, a name of the registry ("klein-4b"), or "org/repo" of the hub.
+  std::string model = "demo";
+  std::string base_model = {};  ///< What the model was made from, where its name does not tell.
 
   /// Files or folders that take the place of the model's own parts.
   std::optional<std::string> transformer = {}, text_encoder = {}, vae = {}, tokenizer = {};
@@ -60,10 +62,13 @@ struct BenchReport {
 /// Thread   any; requests from several threads wait for each other
 class Engine {
  public:
+  /// Downloads a model that is on the hub only; `progress` hears of it on the engine's thread.
+  ///
   /// Errors   Error(not_found), Error(format), Error(shape), Error(unsupported) for a model that is
   ///          missing or broken; Error(unsupported) for a device that is not there; Error(usage)
-  ///          for a limit or budget that is not above 0
-  explicit Engine(const EngineOptions& options);
+  ///          for a base model that is no name, and for a limit or budget that is not above 0;
+  ///          Error(io), Error(cancelled) for a download that fails
+  explicit Engine(const EngineOptions& options, const ProgressCallback& progress = {});
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
   ~Engine();

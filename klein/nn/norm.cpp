@@ -25,6 +25,10 @@ mx::array GroupNorm::operator()(const mx::array& x, bool silu) const {
   return ops::group_norm(x, weight, bias, groups, eps, silu);
 }
 
+mx::array GroupNorm::with_moments(const mx::array& x, const mx::array& moments, bool silu) const {
+  return ops::group_norm_with(x, moments, weight, bias, eps, silu);
+}
+
 void GroupNorm::visit(Visitor& visitor) {
   visitor.array("weight", weight);
   visitor.array("bias", bias);

@@ -26,6 +26,10 @@ struct GroupNorm {
   GroupNorm(int group_count, int channels, float epsilon = 1e-6f);
 
   mx::array operator()(const mx::array& x, bool silu = false) const;
+
+  /// The same with the statistics of the whole picture that x is a part of: see ops::group_moments.
+  mx::array with_moments(const mx::array& x, const mx::array& moments, bool silu) const;
+
   void visit(Visitor& visitor);
 
   mx::array weight;  ///< [channels]

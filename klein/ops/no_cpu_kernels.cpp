@@ -42,6 +42,15 @@ mx::array group_norm(const mx::array& x, const mx::array& weight, const mx::arra
   return portable::group_norm(x, weight, bias, groups, eps, silu);
 }
 
+mx::array group_moments(const mx::array& x, int groups) {
+  return portable::group_moments(x, groups);
+}
+
+mx::array group_norm_with(const mx::array& x, const mx::array& moments, const mx::array& weight,
+                          const mx::array& bias, float eps, bool silu) {
+  return portable::group_norm_with(x, moments, weight, bias, eps, silu);
+}
+
 mx::array rope_interleaved(const mx::array& x, const mx::array& cosines, const mx::array& sines) {
   return portable::rope_interleaved(x, cosines, sines);
 }

@@ -38,4 +38,19 @@ mx::array modulated_layer_norm(const mx::array& x, const mx::array& scale, const
 mx::array group_norm(const mx::array& x, const mx::array& weight, const mx::array& bias, int groups,
                      float eps, bool silu);
 
+/// Mean and variance of every group of channels, over all pixels of a picture.
+///
+/// Shapes   x [B, H, W, C] -> [B, groups, 2]: mean, variance
+/// Dtype    float32
+/// Errors   Error(shape) when C is no multiple of groups
+mx::array group_moments(const mx::array& x, int groups);
+
+/// GroupNorm with statistics from elsewhere: those of the picture that x is a part of.
+///
+/// Shapes   x [B, H, W, C], moments [B, groups, 2], weight and bias [C] -> [B, H, W, C]
+/// Dtype    as group_norm, which this is with the moments of x itself
+/// Errors   as group_norm; Error(shape) when moments are not [B, groups, 2] float32
+mx::array group_norm_with(const mx::array& x, const mx::array& moments, const mx::array& weight,
+                          const mx::array& bias, float eps, bool silu);
+
 }  // namespace klein::ops

@@ -46,6 +46,11 @@ mx::array per_head(const mx::array& table) {
   return mx::expand_dims(table, {0, 2});
 }
 
+/// [B, H, W, C] -> [B, H * W, groups, C / groups], in float32.
+mx::array by_group(const mx::array& x, int groups) {
+  return mx::reshape(f32(x), {x.shape(0), -1, groups, x.shape(3) / groups});
+}
+
 /// [B or 1, 1, L or 1, S]: true where a query sees a key.
 mx::array visible_keys(const AttentionMask& mask, int queries, int keys) {
   auto seen = mx::array(true);
@@ -139,10 +144,20 @@ mx::array modulated_layer_norm(const mx::array& x, const mx::array& scale, const
 
 mx::array group_norm(const mx::array& x, const mx::array& weight, const mx::array& bias, int groups,
                      float eps, bool silu) {
-  const int batch = x.shape(0), channels = x.shape(3);
-  const auto wide = mx::reshape(f32(x), {batch, -1, groups, channels / groups});
-  const auto centred = wide - mx::mean(wide, {1, 3}, /*keepdims=*/true);
-  const auto variance = mx::mean(mx::square(centred), {1, 3}, /*keepdims=*/true);
+  return portable::group_norm_with(x, portable::group_moments(x, groups), weight, bias, eps, silu);
+}
+
+mx::array group_moments(const mx::array& x, int groups) {
+  const auto wide = by_group(x, groups);
+  const auto mean = mx::mean(wide, {1, 3}, /*keepdims=*/true);
+  const auto variance = mx::mean(mx::square(wide - mean), {1, 3}, /*keepdims=*/true);
+  return mx::reshape(mx::concatenate({mean, variance}, 3), {x.shape(0), groups, 2});
+}
+
+mx::array group_norm_with(const mx::array& x, const mx::array& moments, const mx::array& weight,
+                          const mx::array& bias, float eps, bool silu) {
+  const auto [mean, variance] = chunk<2>(mx::expand_dims(moments, 1));  // [B, 1, groups, 1]
+  const auto centred = by_group(x, moments.shape(1)) - mean;
   const auto unit = mx::reshape(centred * mx::rsqrt(variance + mx::array(eps)), x.shape());
   const auto normed = mx::astype(unit * f32(weight) + f32(bias), x.dtype());
   return silu ? portable::silu(normed) : normed;

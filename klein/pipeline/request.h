@@ -21,6 +21,14 @@ enum class NextRequest {
   none,
 };
 
+/// How the autoencoder goes over a picture that is large for the memory at hand.
+enum class VaeTiling {
+  automatic,  ///< As a whole where it fits, else `exact`.
+  off,        ///< As a whole.
+  exact,      ///< In strips of rows with the statistics of the whole picture: the same picture.
+  diffusers,  ///< In overlapping blended tiles as diffusers' enable_tiling(): shifts colours.
+};
+
 /// What to paint. Everything optional is decided by the model when it is left unset.
 struct GenerateRequest {
   std::string prompt = {};
@@ -37,6 +45,8 @@ struct GenerateRequest {
 
   /// Noise levels before the resolution-dependent shift, in (0, 1]; empty: evenly spaced.
   std::vector<float> sigmas = {};
+
+  VaeTiling vae_tiling = VaeTiling::automatic;
 
   /// Starting noise instead of the seed's: a safetensors file with `latents` [B, C, H/16, W/16].
   std::optional<std::filesystem::path> latents = {};

@@ -83,22 +83,24 @@ ops::PackedMatrix quantize(const mx::array& weight, const quant::Target& target)
     packed.scales = parts[1];
     if (parts.size() > 2) packed.biases = parts[2];
   }
-  std::vector<mx::array> arrays{packed.codes, *packed.scales};
-  if (packed.biases) arrays.push_back(*packed.biases);
-  mx::eval(arrays);
   return packed;
 }
 
 void Quantizer::on_weight(const std::string&, ops::Weight& weight) {
   const auto shape = ops::shape_of(weight);
   if (shape.size() != 2 || !can_quantize(target_, shape[1])) return;
-  if (const auto* packed = std::get_if<ops::PackedMatrix>(&weight)) {
+  ops::PackedMatrix packed;
+  if (const auto* old = std::get_if<ops::PackedMatrix>(&weight)) {
     const auto wanted = layout_of(target_);
-    if (packed->layout.format == wanted.format && packed->layout.bits == wanted.bits) return;
-    weight = quantize(ops::unpack(*packed, mx::bfloat16), target_);
+    if (old->layout.format == wanted.format && old->layout.bits == wanted.bits) return;
+    packed = quantize(ops::unpack(*old, mx::bfloat16), target_);
   } else {
-    weight = quantize(std::get<mx::array>(weight), target_);
+    packed = quantize(std::get<mx::array>(weight), target_);
   }
+  std::vector<mx::array> arrays{packed.codes, *packed.scales};
+  if (packed.biases) arrays.push_back(*packed.biases);
+  mx::eval(arrays);  // now, so that the dense matrices are not all alive at once
+  weight = std::move(packed);
 }
 
 /// A bias stays as it is.

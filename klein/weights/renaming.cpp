@@ -49,8 +49,9 @@ std::optional<std::vector<std::string_view>> match(std::string_view pattern,
       return found;
     }
     const auto word = take_word(name);
-    if (expected == "#" ? !number(word) : expected != "%" && expected != word) return std::nullopt;
-    if (expected == "#" || expected == "%") found.push_back(word);
+    const bool numbered = expected == "#" || expected == "~";
+    if (numbered ? !number(word) : expected != "%" && expected != word) return std::nullopt;
+    if (numbered || expected == "%") found.push_back(word);
   }
   if (!pattern.empty() || !name.empty()) return std::nullopt;
   return found;
@@ -69,6 +70,18 @@ std::string put_in(std::string_view pattern, const std::vector<std::string_view>
       name += c;
   }
   return name;
+}
+
+/// `from`, counting from the other end where `to` does: counting so twice changes nothing.
+std::string mirrored(std::string_view from, std::string_view to) {
+  std::string pattern(from);
+  const auto counted = to.find('~');
+  if (counted == to.npos) return pattern;
+  const auto place = std::ranges::count(to.substr(0, counted), '#');
+  std::size_t at = pattern.find('#');
+  for (auto i = place; i > 0; --i) at = pattern.find('#', at + 1);
+  pattern[at] = '~';
+  return pattern;
 }
 
 /// Whether it is the shape of a 1x1 convolution's weight.
@@ -132,6 +145,26 @@ Renaming rename(const Shapes& tensors, std::string_view prefix, std::span<const 
           where);
   }
   return renaming;
+}
+
+std::map<std::string, Merged> unrename(const std::vector<std::string>& weights,
+                                       std::span<const NameRule> rules, int count_from_end) {
+  std::map<std::string, Merged> merged;
+  for (const auto& name : weights) {
+    const auto rule = std::ranges::find_if(
+        rules, [&](const auto& r) { return !r.to.empty() && match(r.to, name).has_value(); });
+    if (rule == rules.end()) {
+      merged[name].sources = {name};
+      continue;
+    }
+    auto& tensor = merged[put_in(mirrored(rule->from, rule->to), *match(rule->to, name),
+                                 count_from_end)];
+    tensor.swap_halves = rule->swap_halves;
+    tensor.squeeze = rule->squeeze;
+    tensor.sources.resize(static_cast<std::size_t>(rule->parts));
+    tensor.sources[static_cast<std::size_t>(rule->part)] = name;
+  }
+  return merged;
 }
 
 Shapes renamed_shapes(const Renaming& renaming, const Shapes& tensors, std::string_view where) {

@@ -74,6 +74,20 @@ struct NameRule {
 Renaming rename(const Shapes& tensors, std::string_view prefix, std::span<const NameRule> rules,
                 int count_from_end, std::string_view where);
 
+/// One tensor of a file to be written: which weights become it.
+struct Merged {
+  std::vector<std::string> sources;  ///< Their rows under each other.
+  bool swap_halves = false;
+  bool squeeze = false;  ///< The file has [O, I, 1, 1] where the model has [O, I].
+
+  bool operator==(const Merged&) const = default;
+};
+
+/// The other way round: what the tensors of a file in these names are made of, by their names. A
+/// weight that no rule leads to keeps its name.
+std::map<std::string, Merged> unrename(const std::vector<std::string>& weights,
+                                       std::span<const NameRule> rules, int count_from_end);
+
 /// The shapes that the modules get to see.
 ///
 /// Errors   Error(shape) when rows do not divide as an origin says, Error(internal) for a source

@@ -119,6 +119,13 @@ ops::PackedMatrix packed_from(const StoredTensor& t) {
   for (const auto extent : t.shape) count *= extent;
   const auto rows = t.shape.size() < 2 ? 1 : t.shape.front();
   ops::PackedMatrix matrix;
+  quant::expect_decodable(*t.layout, rows == 0 ? 0 : count / rows);
+  const auto needed = static_cast<std::uint64_t>(rows) *
+                      quant::row_bytes(*t.layout, rows == 0 ? 0 : count / rows);
+  if (needed != t.numbers.bytes.size())
+    throw Error(ErrorKind::shape,
+                fmt::format("expected {} bytes of {} for {}, got {}", needed, t.encoding(), t.name,
+                            t.numbers.bytes.size()));
   matrix.layout = *t.layout;
   matrix.rows = static_cast<int>(rows);
   matrix.columns = static_cast<int>(rows == 0 ? 0 : count / rows);
@@ -200,6 +207,15 @@ WeightMap weight_map(const WeightFiles& files, const Renaming& renaming) {
     throw Error(ErrorKind::unsupported, fmt::format("expected floating-point weights in {}, got:{}",
                                                     files.path.string(), complaints));
   return weights;
+}
+
+Shapes shapes_of(const WeightMap& weights) {
+  Shapes shapes;
+  for (const auto& [name, weight] : weights) {
+    const auto shape = ops::shape_of(weight);
+    shapes.emplace(name, Shape(shape.begin(), shape.end()));
+  }
+  return shapes;
 }
 
 TensorMap load_tensors(const io::SafetensorsFile& file) {

@@ -26,6 +26,9 @@ using WeightMap = std::unordered_map<std::string, ops::Weight>;
 /// Errors   Error(unsupported) naming every tensor of another type
 WeightMap weight_map(const WeightFiles& files, const Renaming& renaming);
 
+/// The shapes of the weights, by name.
+Shapes shapes_of(const WeightMap& weights);
+
 /// One file's tensors, whole; integers allowed.
 ///
 /// Errors   Error(unsupported) for a type that MLX lacks

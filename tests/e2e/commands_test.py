@@ -47,8 +47,11 @@ class Demo(ProgramTest):
         self.environment = support.environment(KLEIN_MODELS=str(DEMO.parent))
 
     def test_it_is_listed(self):
-        (model,) = json.loads(self.klein("models", "--json", env=self.environment).stdout)
+        model, *others = json.loads(self.klein("models", "--json", env=self.environment).stdout)
         self.assertEqual((model["name"], model["folder"]), ("demo", str(DEMO)))
+        self.assertEqual([other["name"] for other in others],
+                         ["flux2-klein-4b", "flux2-klein-9b", "flux2-klein-9b-kv", "flux2-klein-base-4b",
+                          "flux2-klein-base-9b"])
         self.assertIn(str(DEMO), self.klein("models", env=self.environment).stdout)
 
     def test_it_is_the_default_and_draws_at_its_own_size(self):
@@ -79,7 +82,9 @@ class Completions(ProgramTest):
         self.assertEqual(self.complete("generate", "--save"), ["--save-latents", "--save-prompt-embeds"])
         self.assertEqual(self.complete("generate", "--dtype", ""), ["bfloat16", "float32"])
         self.assertEqual(self.complete("generate", "--output", "a"), ["a b.png"])
-        self.assertEqual(sorted(self.complete("bench", "--model", "")), ["demo", "models"])
+        self.assertEqual(sorted(self.complete("bench", "--model", "")),
+                         ["a b.png", "demo", "klein-4b", "klein-9b", "klein-9b-kv", "klein-base-4b", "klein-base-9b",
+                          "models"])
         self.assertEqual(self.complete("completions", "f"), ["fish"])
         self.assertEqual(self.complete("generate", "--prompt", "x"), [""])
 

@@ -178,6 +178,15 @@ Checkpoint Checkpoint::read(const ModelFiles& files) {
   return c;
 }
 
+void Checkpoint::expect_fitting_weights() const {
+  const auto check = [](auto module, const PartSource& source) {
+    weights::expect_fit(module, source.shapes, source.path.string());
+  };
+  check(Transformer(transformer), transformer_source);
+  check(qwen3::TextEncoder(text_encoder, {text_encoder.num_hidden_layers}), text_encoder_source);
+  check(Vae(vae), vae_source);
+}
+
 Transformer Checkpoint::load_transformer(const LoadOptions& options) const {
   Transformer module(transformer);
   fill_part(module, transformer_source, options.dtype, options.quantize_transformer);

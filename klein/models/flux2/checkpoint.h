@@ -31,7 +31,7 @@ struct Checkpoint {
   Variant variant = Variant::distilled;
   std::vector<int> text_encoder_out_layers = {9, 18, 27};
   int max_sequence_length = 512;  ///< Tokens a prompt is padded or cut to, template included.
-  sampling::SchedulerConfig scheduler;
+  sampling::SchedulerConfig scheduler = {.use_dynamic_shifting = true, .shift = 3.0f};
   TransformerConfig transformer;
   qwen3::TextEncoderConfig text_encoder;
   VaeConfig vae;
@@ -56,6 +56,12 @@ struct Checkpoint {
 
   /// The tensors of the text encoder without the layers and the head that encoding never uses.
   PartSource used_text_encoder_source() const;
+
+  /// Compares the headers of all weight files with the sizes, text encoder layers included that no
+  /// prompt needs.
+  ///
+  /// Errors   Error(shape) as load_*
+  void expect_fitting_weights() const;
 
   /// Builds a part and fills it from its weights; then packs them where the options say so.
   ///

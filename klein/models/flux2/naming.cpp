@@ -142,4 +142,18 @@ weights::Renaming vae_renaming(const weights::Shapes& tensors, Convention conven
   return renaming;
 }
 
+std::map<std::string, weights::Merged> transformer_tensors(const std::vector<std::string>& weights,
+                                                           Convention convention) {
+  return weights::unrename(weights, transformer_rules(convention), 0);
+}
+
+std::map<std::string, weights::Merged> vae_tensors(const std::vector<std::string>& weights,
+                                                   Convention convention) {
+  int levels = 0;
+  for (const auto& name : weights)
+    if (name.starts_with("decoder.up_blocks.") && name.ends_with(".resnets.0.norm1.weight"))
+      ++levels;
+  return weights::unrename(weights, vae_rules(convention), levels);
+}
+
 }  // namespace klein::flux2

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <map>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "klein/weights/renaming.h"
 
@@ -23,5 +26,12 @@ weights::Renaming transformer_renaming(const weights::Shapes& tensors,
 /// Source   diffusers scripts/convert_flux2_to_diffusers.py; mflux flux2_weight_mapping.py
 weights::Renaming vae_renaming(const weights::Shapes& tensors, weights::Convention convention,
                                std::string_view prefix, std::string_view where);
+
+/// What the tensors of a transformer's or an autoencoder's file are made of, in the names of
+/// `convention`, for weights under the model's names.
+std::map<std::string, weights::Merged> transformer_tensors(
+    const std::vector<std::string>& weights, weights::Convention convention);
+std::map<std::string, weights::Merged> vae_tensors(const std::vector<std::string>& weights,
+                                                   weights::Convention convention);
 
 }  // namespace klein::flux2

@@ -169,16 +169,22 @@ Vae::Vae(const VaeConfig& c)
   if (c.use_post_quant_conv) post_quant_conv.emplace(c.latent_channels, c.latent_channels, 1);
 }
 
-mx::array Vae::encode(const mx::array& pixels) const {
+void Vae::expect_pixels(const mx::array& pixels) const {
   expect_last_axis(pixels, config.in_channels, "pictures to encode");
   if (pixels.shape(1) % config.scale() != 0 || pixels.shape(2) % config.scale() != 0)
     throw Error(ErrorKind::shape, fmt::format("pictures to encode: expected sides that are "
                                               "multiples of {}, got {} x {}",
                                               config.scale(), pixels.shape(2), pixels.shape(1)));
-  auto moments = encoder(pixels);
-  if (quant_conv) moments = (*quant_conv)(moments);
-  const auto [mean, log_variance] = chunk<2>(moments);
+}
+
+mx::array Vae::mean_of(const mx::array& moments) const {
+  const auto [mean, log_variance] = chunk<2>(quant_conv ? (*quant_conv)(moments) : moments);
   return mean;
+}
+
+mx::array Vae::encode(const mx::array& pixels) const {
+  expect_pixels(pixels);
+  return mean_of(encoder(pixels));
 }
 
 mx::array Vae::decode(const mx::array& latents) const {

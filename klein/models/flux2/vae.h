@@ -113,6 +113,10 @@ struct Vae {
   /// Errors   Error(shape) when a side is not a multiple of the scale
   mx::array encode(const mx::array& pixels) const;
 
+  /// What encode expects of its pictures, and what it does with the encoder's result.
+  void expect_pixels(const mx::array& pixels) const;
+  mx::array mean_of(const mx::array& moments) const;
+
   /// Shapes   latents [B, h, w, latent_channels] -> [B, 8 h, 8 w, 3], about [-1, 1], not clamped
   mx::array decode(const mx::array& latents) const;
 

@@ -30,6 +30,9 @@ mx::array modulated_layer_norm(const mx::array& x, const mx::array& scale, const
                                float eps);
 mx::array group_norm(const mx::array& x, const mx::array& weight, const mx::array& bias, int groups,
                      float eps, bool silu);
+mx::array group_moments(const mx::array& x, int groups);
+mx::array group_norm_with(const mx::array& x, const mx::array& moments, const mx::array& weight,
+                          const mx::array& bias, float eps, bool silu);
 
 mx::array rope_interleaved(const mx::array& x, const mx::array& cosines, const mx::array& sines);
 mx::array rope_half(const mx::array& x, const mx::array& cosines, const mx::array& sines);

@@ -90,7 +90,7 @@ MatmulPlan make_matmul(const MatmulSizes& s) {
 }
 
 struct ConvolutionPlan {
-  memory::desc x, w, packed, bias, y;
+  memory::desc x, w, packed, bias, y, scratch;
   dnnl::convolution_forward primitive;
   dnnl::reorder pack;
 };
@@ -109,18 +109,22 @@ ConvolutionPlan make_convolution(const ConvolutionSizes& s) {
   constexpr auto kKind = dnnl::prop_kind::forward_inference;
   constexpr auto kWay = dnnl::algorithm::convolution_direct;
   using Forward = dnnl::convolution_forward;
+  // Else every plan that is kept would keep its own for good: megabytes for each thread.
+  dnnl::primitive_attr own_scratch;
+  own_scratch.set_scratchpad_mode(dnnl::scratchpad_mode::user);
 #if DNNL_VERSION_MAJOR >= 3
   const auto desc = s.bias ? Forward::primitive_desc(engine(), kKind, kWay, plan.x, any, plan.bias,
-                                                     plan.y, strides, before, after)
+                                                     plan.y, strides, before, after, own_scratch)
                            : Forward::primitive_desc(engine(), kKind, kWay, plan.x, any, plan.y,
-                                                     strides, before, after);
+                                                     strides, before, after, own_scratch);
 #else
   const auto asked =
       s.bias ? Forward::desc(kKind, kWay, plan.x, any, plan.bias, plan.y, strides, before, after)
              : Forward::desc(kKind, kWay, plan.x, any, plan.y, strides, before, after);
-  const Forward::primitive_desc desc(asked, engine());
+  const Forward::primitive_desc desc(asked, own_scratch, engine());
 #endif
   plan.packed = desc.weights_desc();
+  plan.scratch = desc.scratchpad_desc();
   plan.primitive = Forward(desc);
   if (plan.packed != plan.w)
     plan.pack =
@@ -180,7 +184,8 @@ void convolution(const ConvolutionSizes& sizes, const void* x, const void* w, co
     }
     std::unordered_map<int, memory> args = {{DNNL_ARG_SRC, wrap(plan->x, x)},
                                             {DNNL_ARG_WEIGHTS, weights},
-                                            {DNNL_ARG_DST, wrap(plan->y, y)}};
+                                            {DNNL_ARG_DST, wrap(plan->y, y)},
+                                            {DNNL_ARG_SCRATCHPAD, memory(plan->scratch, engine())}};
     if (bias) args.emplace(DNNL_ARG_BIAS, wrap(plan->bias, bias));
     plan->primitive.execute(stream(), args);
     stream().wait();

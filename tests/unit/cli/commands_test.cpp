@@ -1,3 +1,5 @@
+#include <cstdlib>
+
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
@@ -43,21 +45,35 @@ TEST_SUITE("cli/commands") {
           std::string::npos);
   }
 
-  TEST_CASE("models lists the demo model by what its files say") {
+  TEST_CASE("models lists the demo model by what its files say, and the names of the registry") {
+    ::setenv("HF_HUB_CACHE", "/nowhere", 1);
     FakeProgram program;
     program({"models", "--json"});
     const auto json = nlohmann::json::parse(program.out.str());
-    CHECK(json.size() == 1);
+    CHECK(json.size() == 6);
     CHECK(json[0]["name"] == "demo");
     CHECK(json[0]["folder"] == "/models/demo");
     CHECK(json[0]["kind"] == "distilled");
     CHECK(json[0]["default_size"] == 256);
     CHECK(json[0]["default_steps"] == 4);
+    CHECK(json[0]["present"] == "complete");
+    CHECK(json[4]["name"] == "flux2-klein-base-4b");
+    CHECK(json[4]["repo"] == "black-forest-labs/FLUX.2-klein-base-4B");
+    CHECK(json[4]["aliases"] == std::vector<std::string>{"flux2-base-4b", "klein-base-4b"});
+    CHECK(json[4]["kind"] == "base");
+    CHECK(json[4]["default_steps"] == 50);
+    CHECK(json[4]["default_guidance"] == 4.0);
+    CHECK(json[4]["download_bytes"] == 15'980'000'000);
+    CHECK(json[4]["present"] == "none");
+    CHECK(json[4]["folder"].is_null());
 
     program.out.str("");
     program({"models"});
-    CHECK(program.out.str().find("demo   distilled  256 x 256    4      /models/demo\n") !=
+    ::unsetenv("HF_HUB_CACHE");
+    CHECK(program.out.str().find("demo           distilled          -  complete  /models/demo\n") !=
           std::string::npos);
+    CHECK(program.out.str().find("klein-9b-kv    kv          34.72 GB  none      "
+                                 "black-forest-labs/FLUX.2-klein-9b-kv\n") != std::string::npos);
   }
 }
 

@@ -72,6 +72,38 @@ TEST_SUITE("cli/progress_display") {
     CHECK(stream.str() == "\rdecode [>  \x1b[K\n");
   }
 
+  TEST_CASE("sizes read as people say them") {
+    CHECK(describe_bytes(0) == "0 B");
+    CHECK(describe_bytes(999) == "999 B");
+    CHECK(describe_bytes(2048) == "2.0 kB");
+    CHECK(describe_bytes(11.44e6) == "11.4 MB");
+    CHECK(describe_bytes(15.98e9) == "15.98 GB");
+  }
+
+  TEST_CASE("a download has a bar with its rate on a terminal, else a line for every tenth") {
+    const auto fetch = [](ProgressDisplay& display) {
+      for (const auto& [done, total] :
+           {std::pair{0, 0}, {0, 4000}, {100, 4000}, {2000, 4000}, {2100, 4000}, {4000, 4000}})
+        display.update({.stage = Stage::download, .done = done, .total = total});
+    };
+    const auto plain = [](const std::string& text) {
+      return std::regex_replace(text, std::regex("[0-9.]+ [kMG]?B/s"), "R");
+    };
+    std::ostringstream lines, bar;
+    ProgressDisplay first(lines, ProgressDisplay::Form::lines, [] { return 0; });
+    fetch(first);
+    CHECK(without_times(plain(lines.str())) ==
+          "fetch: 2.0 kB of 4.0 kB  R, T left\nfetch: 4.0 kB, T\n");
+    ProgressDisplay second(bar, ProgressDisplay::Form::live, [] { return 80; });
+    fetch(second);
+    CHECK(without_times(plain(bar.str())) ==
+          "\rfetch  [>                   ] 0 B of 4.0 kB\x1b[K"
+          "\rfetch  [>                   ] 100 B of 4.0 kB  R, T left\x1b[K"
+          "\rfetch  [==========>         ] 2.0 kB of 4.0 kB  R, T left\x1b[K"
+          "\rfetch  [==========>         ] 2.1 kB of 4.0 kB  R, T left\x1b[K"
+          "\rfetch  [====================] 4.0 kB of 4.0 kB  R\x1b[K");
+  }
+
   TEST_CASE("a quiet display says nothing") {
     std::ostringstream stream;
     ProgressDisplay display(stream, progress_form(true, 80), [] { return 80; });

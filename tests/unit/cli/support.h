@@ -100,7 +100,7 @@ struct FakeProgram {
         .err = err,
         .terminal_columns = [this] { return columns; },
         .stop_requested = [this] { return stop_requested(); },
-        .load_model = [this](const EngineOptions& options) -> cli::Model {
+        .load_model = [this](const EngineOptions& options, const ProgressCallback&) -> cli::Model {
           loaded.push_back(options);
           return {.info = info,
                   .generate = [this](const auto& r, const auto& p) { return paint(r, p); },

@@ -59,7 +59,9 @@ TEST_SUITE("engine/engine") {
 
   TEST_CASE("a model that is not there is an error that says where it was looked for") {
     CHECK_THROWS_WITH_AS(Engine({.model = "/nowhere/model"}),
-                         "expected `demo` or a model folder, found neither: /nowhere/model", Error);
+                         "expected a model's name, a folder, a file or org/repo, found none: "
+                         "/nowhere/model",
+                         Error);
   }
 }
 

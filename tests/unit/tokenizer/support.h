@@ -5,11 +5,11 @@
 #include <string_view>
 
 #include <doctest/doctest.h>
-#include <zlib.h>
 
 #include "klein/core/error.h"
 #include "klein/io/json.h"
 #include "klein/tokenizer/tokenizer.h"
+#include "support/gzip.h"
 #include "unit/io/support.h"
 
 namespace klein::tokenizer::test {
@@ -17,23 +17,11 @@ namespace klein::tokenizer::test {
 using io::test::error_of;
 using io::test::message_of;
 using io::test::TempDir;
+using klein::test::read_gzip;
 using nlohmann::json;
 
 inline std::filesystem::path fixtures() {
   return std::filesystem::path(KLEIN_TEST_FIXTURES) / "tokenizer";
-}
-
-/// The unpacked content of a .gz file.
-inline std::string read_gzip(const std::filesystem::path& path) {
-  const gzFile file = gzopen(path.c_str(), "rb");
-  REQUIRE(file != nullptr);
-  std::string text(1 << 16, '\0'), all;
-  int count = 0;
-  while ((count = gzread(file, text.data(), static_cast<unsigned>(text.size()))) > 0)
-    all.append(text.data(), static_cast<std::size_t>(count));
-  REQUIRE(count == 0);
-  REQUIRE(gzclose(file) == Z_OK);
-  return all;
 }
 
 /// The real tokenizer of Qwen3, unpacked once for all tests: tests/fixtures/tokenizer/qwen3.

@@ -1,4 +1,4 @@
-#include "klein/engine/model_dir.h"
+#include "klein/engine/demo_model.h"
 
 #include <cstdlib>
 #include <vector>
@@ -48,22 +48,16 @@ std::vector<fs::path> model_folders() {
 
 }  // namespace
 
-fs::path find_model(const std::string& name) {
+fs::path find_demo_model() {
   std::error_code error;
-  if (name == "demo") {
-    std::vector<std::string> looked_in;
-    for (const auto& folder : model_folders()) {
-      if (fs::exists(folder / name / "model_index.json", error)) return folder / name;
-      looked_in.push_back(folder.string());
-    }
-    throw Error(ErrorKind::not_found,
-                fmt::format("expected the demo model in one of {}", fmt::join(looked_in, ", ")),
-                "Set KLEIN_MODELS to the folder that holds the folder `demo`.");
+  std::vector<std::string> looked_in;
+  for (const auto& folder : model_folders()) {
+    if (fs::exists(folder / "demo/model_index.json", error)) return folder / "demo";
+    looked_in.push_back(folder.string());
   }
-  if (fs::is_directory(name, error)) return name;
   throw Error(ErrorKind::not_found,
-              fmt::format("expected `demo` or a model folder, found neither: {}", name),
-              "Give the path of a folder that holds model_index.json.");
+              fmt::format("expected the demo model in one of {}", fmt::join(looked_in, ", ")),
+              "Set KLEIN_MODELS to the folder that holds the folder `demo`.");
 }
 
 }  // namespace klein
