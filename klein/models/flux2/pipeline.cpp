@@ -10,6 +10,7 @@
 #include "klein/core/stopwatch.h"
 #include "klein/models/flux2/latents.h"
 #include "klein/models/flux2/vae_tiling.h"
+#include "klein/models/flux2/vae_tiling.h"
 #include "klein/pipeline/tensor_files.h"
 #include "klein/sampling/flow_match.h"
 #include "klein/sampling/guidance.h"
