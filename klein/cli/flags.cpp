@@ -111,11 +111,47 @@ CLI::Option* add_model_flag(CLI::App& command, std::string& model) {
       ->envname("KLEIN_MODEL");
 }
 
+namespace {
+
+void add_part_flags(CLI::App& command, EngineOptions& options) {
+  const auto part = [&](const std::string& flag, std::optional<std::string>& target,
+                        const std::string& help) {
+    add_value(command, flag, value::kModel, help,
+              [&target](const std::string& text) { target = text; });
+  };
+  part("--transformer", options.transformer, "Transformer in place of the model's own");
+  part("--text-encoder", options.text_encoder, "Text encoder in place of the model's own");
+  part("--vae", options.vae, "Autoencoder in place of the model's own");
+  part("--tokenizer", options.tokenizer, "Tokenizer in place of the model's own");
+}
+
+void add_quantize_flags(CLI::App& command, EngineOptions& options) {
+  constexpr const char* words = "3|4|5|6|8|fp8|mxfp8|mxfp4|nvfp4";
+  auto& o = options;
+  add_value(
+      command, "-q,--quantize", words, "Pack all weights in so many bits",
+      [&o](const std::string& text) {
+        const auto target = quant::parse_target(text);
+        for (auto* part : {&o.quantize_transformer, &o.quantize_text_encoder, &o.quantize_vae})
+          if (!*part) *part = target;
+      });
+  // Given beside -q these hold for their part, in whatever order they stand.
+  for (const auto& [flag, target] : {std::pair{"--quantize-transformer", &o.quantize_transformer},
+                                     std::pair{"--quantize-text-encoder", &o.quantize_text_encoder},
+                                     std::pair{"--quantize-vae", &o.quantize_vae}})
+    add_value(command, flag, words, "The same for this part alone",
+              [target = target](const std::string& text) { *target = quant::parse_target(text); });
+}
+
+}  // namespace
+
 void add_engine_flags(CLI::App& command, EngineOptions& options) {
   add_model_flag(command, options.model);
   add_value(command, "--base-model", value::kText,
             "Name of the model that this one was made from [what its name tells]",
             [&options](const std::string& text) { options.base_model = text; });
+  add_part_flags(command, options);
+  add_quantize_flags(command, options);
   add_choice(command, "--dtype", {"bfloat16", "float32"}, "Numbers to compute with [bfloat16]",
              [&options](std::size_t i) {
                options.precision = i == 0 ? Precision::bfloat16 : Precision::float32;

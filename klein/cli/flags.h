@@ -59,7 +59,8 @@ CLI::Option* add_choice(CLI::App& command, const std::string& flag,
                         const std::vector<std::string>& words, const std::string& help,
                         std::function<void(std::size_t)> set);
 
-/// -m, --model, --base-model, --dtype, --device and those of add_memory_flags.
+/// -m, --model, --base-model, the flags that replace parts, -q and its kin, --dtype, --device and
+/// those of add_memory_flags.
 void add_engine_flags(CLI::App& command, EngineOptions& options);
 
 /// --low-ram, --memory-budget and --mlx-cache-limit-gb.

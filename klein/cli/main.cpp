@@ -58,12 +58,11 @@ int columns_of_stderr() {
 Model load_model(const EngineOptions& options, const ProgressCallback& progress) {
   expect_polling();
   auto engine = std::make_shared<Engine>(options, progress);
-  return {
-      .info = engine->info(),
-      .generate = [engine](const auto& request,
-                           const auto& progress) { return engine->generate(request, progress); },
-      .bench = [engine](const auto& request,
-                        const auto& progress) { return engine->bench(request, progress); }};
+  return {.info = engine->info(),
+          .generate = [engine](const auto& request,
+                               const auto& hear) { return engine->generate(request, hear); },
+          .bench = [engine](const auto& request,
+                            const auto& hear) { return engine->bench(request, hear); }};
 }
 
 int fail(const Error& error) {

@@ -108,7 +108,8 @@ struct Engine::Impl {
   flux2::ModelFiles model_files(const ModelLocation& location,
                                 const ProgressCallback& progress) const {
     const auto replacement = [&](const std::optional<std::string>& name, const char* part) {
-      return name ? std::optional(find_replacement(*name, part, {.progress = progress})) : std::nullopt;
+      return name ? std::optional(find_replacement(*name, part, {.progress = progress}))
+                  : std::nullopt;
     };
     return {.model = location.path,
             .transformer = replacement(options_.transformer, "transformer"),

@@ -42,9 +42,8 @@ struct Wanted {
 std::filesystem::path snapshot(const Wanted& wanted, const Settings& settings,
                                const ProgressCallback& progress = {});
 
-/// The same from the cache alone: the commit that the revision was when it was fetched, or where
-/// the cache never heard of the revision the newest commit. Nothing unless all that `choose` names
-/// is there.
+/// The same from the cache alone: the commit that the revision was when it was fetched. Nothing
+/// unless all that `choose` names is there.
 std::optional<std::filesystem::path> cached_snapshot(const Wanted& wanted,
                                                      const Settings& settings);
 

@@ -86,8 +86,8 @@ mx::array take_rows(const Weight& weight, const mx::array& ids, mx::Dtype dtype)
     return mx::astype(mx::take(*dense, ids, 0), dtype);
   const auto& packed = std::get<PackedMatrix>(weight);
   const auto flat = mx::flatten(ids);
-  const auto taken = with_rows(packed, flat.shape(0),
-                               [&](const mx::array& a) { return mx::take(a, flat, 0); });
+  const auto taken =
+      with_rows(packed, flat.shape(0), [&](const mx::array& a) { return mx::take(a, flat, 0); });
   auto shape = ids.shape();
   shape.push_back(packed.columns);
   return mx::reshape(unpack(taken, dtype), shape);

@@ -29,9 +29,10 @@ constexpr std::array<Named, 9> kTargets = {{{"3", {Format::affine, 3}},
 Target parse_target(std::string_view text) {
   for (const auto& [name, target] : kTargets)
     if (name == text) return target;
-  throw Error(ErrorKind::usage,
-              fmt::format("expected 3, 4, 5, 6 or 8 bits, or fp8, mxfp8, mxfp4 or nvfp4, got \"{}\"",
-                          text));
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("expected 3, 4, 5, 6 or 8 bits, or fp8, mxfp8, mxfp4 or nvfp4, got \"{}\"",
+                  text));
 }
 
 std::string target_name(const Target& target) {

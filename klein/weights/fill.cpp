@@ -45,8 +45,7 @@ void Filler::on_embedding(const std::string& path, nn::Embedding& layer) {
 }
 
 void Filler::on_conv(const std::string& path, nn::Conv2d& layer) {
-  put(layer.weight,
-      mx::contiguous(mx::transpose(take_dense(path + ".weight"), {0, 2, 3, 1})));
+  put(layer.weight, mx::contiguous(mx::transpose(take_dense(path + ".weight"), {0, 2, 3, 1})));
   put(layer.bias, take_dense(path + ".bias"));
 }
 

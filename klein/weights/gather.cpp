@@ -123,10 +123,11 @@ class Gatherer {
 
   static void check_asked(const std::string& asked, const StoredTensor& t, const Entry& e) {
     if (asked.empty()) return;
-    static const std::map<std::string_view, Format> kNames = {
-        {"float8_e4m3fn", Format::fp8_e4m3},   {"float8_e5m2", Format::fp8_e5m2},
-        {"nvfp4", Format::nvfp4},              {"mxfp8", Format::mxfp8},
-        {"int8_tensorwise", Format::int8}};
+    static const std::map<std::string_view, Format> kNames = {{"float8_e4m3fn", Format::fp8_e4m3},
+                                                              {"float8_e5m2", Format::fp8_e5m2},
+                                                              {"nvfp4", Format::nvfp4},
+                                                              {"mxfp8", Format::mxfp8},
+                                                              {"int8_tensorwise", Format::int8}};
     const auto known = kNames.find(asked);
     if (known == kNames.end())
       fail(ErrorKind::unsupported, e,

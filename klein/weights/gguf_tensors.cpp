@@ -41,14 +41,14 @@ WeightFiles open_gguf(const std::filesystem::path& path) {
     weights.tensors.push_back(std::move(stored));
   }
   if (!refused.empty())
-    throw Error(ErrorKind::unsupported,
-                fmt::format("expected tensors of types that can be decoded, got {}{}: {}",
-                            refused.front(),
-                            refused.size() > 1 ? fmt::format(" and {} more", refused.size() - 1)
-                                               : std::string(),
-                            path.string()),
-                "Q8_0, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K, Q5_1, Q5_0, Q4_1, Q4_0, BF16, F16 and F32 "
-                "can be read.");
+    throw Error(
+        ErrorKind::unsupported,
+        fmt::format(
+            "expected tensors of types that can be decoded, got {}{}: {}", refused.front(),
+            refused.size() > 1 ? fmt::format(" and {} more", refused.size() - 1) : std::string(),
+            path.string()),
+        "Q8_0, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K, Q5_1, Q5_0, Q4_1, Q4_0, BF16, F16 and F32 "
+        "can be read.");
   return weights;
 }
 

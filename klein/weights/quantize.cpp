@@ -77,8 +77,8 @@ ops::PackedMatrix quantize(const mx::array& weight, const quant::Target& target)
   if (target.format == Format::fp8_e4m3) {
     fill_fp8(packed, narrow);
   } else {
-    const auto parts = mx::quantize(narrow, packed.layout.group_size, packed.layout.bits,
-                                    mode_of(target.format));
+    const auto parts =
+        mx::quantize(narrow, packed.layout.group_size, packed.layout.bits, mode_of(target.format));
     packed.codes = parts[0];
     packed.scales = parts[1];
     if (parts.size() > 2) packed.biases = parts[2];

@@ -157,8 +157,8 @@ std::map<std::string, Merged> unrename(const std::vector<std::string>& weights,
       merged[name].sources = {name};
       continue;
     }
-    auto& tensor = merged[put_in(mirrored(rule->from, rule->to), *match(rule->to, name),
-                                 count_from_end)];
+    auto& tensor =
+        merged[put_in(mirrored(rule->from, rule->to), *match(rule->to, name), count_from_end)];
     tensor.swap_halves = rule->swap_halves;
     tensor.squeeze = rule->squeeze;
     tensor.sources.resize(static_cast<std::size_t>(rule->parts));

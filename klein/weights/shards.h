@@ -20,8 +20,8 @@ struct PendingTensor {
 
 /// Names for a folder's shards and its index.
 struct ShardNames {
-  std::string index;                              ///< Of the index; empty: none is written.
-  bool index_always = false;                      ///< Also where one shard holds everything.
+  std::string index;          ///< Of the index; empty: none is written.
+  bool index_always = false;  ///< Also where one shard holds everything.
   std::function<std::string(int shard, int count)> shard;
   std::uint64_t max_bytes = std::uint64_t{2} << 30;
 };
@@ -29,9 +29,10 @@ struct ShardNames {
 /// Writes tensors to shards, filled in order up to max_bytes, with an index that names the shard of
 /// each; computes one shard at a time and calls `written` after each tensor's shard with the number
 /// of tensors done. Returns the files.
-std::vector<std::filesystem::path> write_shards(
-    const std::filesystem::path& folder, std::vector<PendingTensor> tensors,
-    const ShardNames& names, const std::map<std::string, std::string>& metadata,
-    const std::function<void(int done)>& written);
+std::vector<std::filesystem::path> write_shards(const std::filesystem::path& folder,
+                                                std::vector<PendingTensor> tensors,
+                                                const ShardNames& names,
+                                                const std::map<std::string, std::string>& metadata,
+                                                const std::function<void(int done)>& written);
 
 }  // namespace klein::weights

@@ -97,7 +97,8 @@ mx::Dtype dtype_of(quant::ScaleType type) {
 /// Columns of codes: 32-bit words where MLX has the format, else bytes.
 mx::array codes_of(const StoredTensor& t, std::int64_t rows) {
   const bool words = t.numbers.dtype == io::Dtype::uint32;
-  const auto row_bytes = static_cast<std::int64_t>(t.numbers.bytes.size()) / std::max<std::int64_t>(rows, 1);
+  const auto row_bytes =
+      static_cast<std::int64_t>(t.numbers.bytes.size()) / std::max<std::int64_t>(rows, 1);
   return words ? array_from(t.numbers, {rows, row_bytes / 4}, mx::uint32)
                : array_from(t.numbers, {rows, row_bytes}, mx::uint8);
 }
@@ -105,8 +106,8 @@ mx::array codes_of(const StoredTensor& t, std::int64_t rows) {
 mx::array scales_of(const StoredTensor& t, std::int64_t rows) {
   const auto dtype = dtype_of(t.layout->scale_type);
   if (!t.tiled_scales)
-    return array_from(t.scales,
-                      t.scales_per_row == 0 ? Shape{1, 1} : Shape{rows, t.scales_per_row}, dtype);
+    return array_from(t.scales, t.scales_per_row == 0 ? Shape{1, 1} : Shape{rows, t.scales_per_row},
+                      dtype);
   std::vector<std::byte> in_rows(static_cast<std::size_t>(rows * t.scales_per_row));
   quant::untile_scales(t.scales.bytes, rows, t.scales_per_row, in_rows.data());
   return mx::array(reinterpret_cast<const std::uint8_t*>(in_rows.data()),
@@ -120,12 +121,11 @@ ops::PackedMatrix packed_from(const StoredTensor& t) {
   const auto rows = t.shape.size() < 2 ? 1 : t.shape.front();
   ops::PackedMatrix matrix;
   quant::expect_decodable(*t.layout, rows == 0 ? 0 : count / rows);
-  const auto needed = static_cast<std::uint64_t>(rows) *
-                      quant::row_bytes(*t.layout, rows == 0 ? 0 : count / rows);
+  const auto needed =
+      static_cast<std::uint64_t>(rows) * quant::row_bytes(*t.layout, rows == 0 ? 0 : count / rows);
   if (needed != t.numbers.bytes.size())
-    throw Error(ErrorKind::shape,
-                fmt::format("expected {} bytes of {} for {}, got {}", needed, t.encoding(), t.name,
-                            t.numbers.bytes.size()));
+    throw Error(ErrorKind::shape, fmt::format("expected {} bytes of {} for {}, got {}", needed,
+                                              t.encoding(), t.name, t.numbers.bytes.size()));
   matrix.layout = *t.layout;
   matrix.rows = static_cast<int>(rows);
   matrix.columns = static_cast<int>(rows == 0 ? 0 : count / rows);

@@ -49,8 +49,8 @@ bool is_there(const fs::path& path) {
 
 /// A config.json where the part has one, else what the shapes of its tensors tell.
 template <typename Config>
-Config config_of(const PartSource& source, Config (*from_shapes)(const weights::Shapes&,
-                                                                 std::string_view)) {
+Config config_of(const PartSource& source,
+                 Config (*from_shapes)(const weights::Shapes&, std::string_view)) {
   if (!source.config) return from_shapes(source.shapes, source.path.string());
   const auto json = io::parse_json_file(*source.config);
   return Config::from_json({json, source.config->string()});
@@ -62,10 +62,11 @@ class Assembler {
   explicit Assembler(const ModelFiles& files) : files_(files) {
     std::error_code error;
     if (!is_there(files.model))
-      throw Error(ErrorKind::not_found,
-                  fmt::format("expected a model folder or file, found none: {}",
-                              files.model.string()));
-    if (!fs::is_directory(files.model, error)) in_file_ = open_parts(files.model);
+      throw Error(
+          ErrorKind::not_found,
+          fmt::format("expected a model folder or file, found none: {}", files.model.string()));
+    if (!fs::is_directory(files.model, error))
+      in_file_ = open_parts(weights::WeightFiles::open(files.model));
   }
 
   PartSource part(PartKind kind, const char* name, const std::optional<fs::path>& replacement) {

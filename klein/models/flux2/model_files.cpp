@@ -29,13 +29,6 @@ PartSource source_from(const Part& part, const weights::WeightFiles& files) {
   return source;
 }
 
-std::vector<PartSource> sources_from(const weights::WeightFiles& files) {
-  std::vector<PartSource> sources;
-  for (const auto& part : find_parts(files.shapes(), files.path.string()))
-    sources.push_back(source_from(part, files));
-  return sources;
-}
-
 /// What a part is, without its tensors.
 PartSource empty_like(const PartSource& whole) {
   PartSource part;
@@ -86,22 +79,25 @@ void PartSource::advise(io::Advice advice) const noexcept {
   for (const auto& tensor : files.tensors) tensor.advise(advice);
 }
 
-std::vector<PartSource> open_parts(const fs::path& file) {
-  return sources_from(weights::WeightFiles::open(file));
+std::vector<PartSource> open_parts(const weights::WeightFiles& files) {
+  std::vector<PartSource> sources;
+  for (const auto& part : find_parts(files.shapes(), files.path.string()))
+    sources.push_back(source_from(part, files));
+  return sources;
 }
 
 PartSource open_part(const fs::path& path, PartKind kind) {
   std::error_code error;
   const bool in_folder = fs::is_directory(path, error);
-  auto sources = sources_from(in_folder ? weights::WeightFiles::open_folder(path)
-                                        : weights::WeightFiles::open(path));
+  auto sources = open_parts(in_folder ? weights::WeightFiles::open_folder(path)
+                                      : weights::WeightFiles::open(path));
   const auto found = std::ranges::find(sources, kind, &PartSource::kind);
   if (found == sources.end()) {
     std::vector<std::string_view> held;
     for (const auto& source : sources) held.push_back(part_name(source.kind));
-    throw Error(ErrorKind::format, fmt::format("expected the weights of a {}, got those of a {}: {}",
-                                               part_name(kind), fmt::join(held, ", a "),
-                                               path.string()));
+    throw Error(ErrorKind::format,
+                fmt::format("expected the weights of a {}, got those of a {}: {}", part_name(kind),
+                            fmt::join(held, ", a "), path.string()));
   }
   found->path = path;
   if (in_folder && fs::exists(path / "config.json", error)) found->config = path / "config.json";

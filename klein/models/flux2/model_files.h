@@ -56,7 +56,7 @@ struct PartSource {
 /// Errors   as weights::WeightFiles and find_parts; Error(format) when the files hold another part
 PartSource open_part(const std::filesystem::path& path, PartKind kind);
 
-/// Opens every part that one file holds.
-std::vector<PartSource> open_parts(const std::filesystem::path& file);
+/// Every part that these files hold. Errors as find_parts.
+std::vector<PartSource> open_parts(const weights::WeightFiles& files);
 
 }  // namespace klein::flux2

@@ -29,8 +29,8 @@ weights::Renaming vae_renaming(const weights::Shapes& tensors, weights::Conventi
 
 /// What the tensors of a transformer's or an autoencoder's file are made of, in the names of
 /// `convention`, for weights under the model's names.
-std::map<std::string, weights::Merged> transformer_tensors(
-    const std::vector<std::string>& weights, weights::Convention convention);
+std::map<std::string, weights::Merged> transformer_tensors(const std::vector<std::string>& weights,
+                                                           weights::Convention convention);
 std::map<std::string, weights::Merged> vae_tensors(const std::vector<std::string>& weights,
                                                    weights::Convention convention);
 

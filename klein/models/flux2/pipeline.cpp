@@ -132,12 +132,10 @@ std::vector<std::string> Pipeline::prompts_to_encode(const GenerateRequest& requ
   std::vector<std::string> wanted, unknown;
   if (!request.prompt_embeds) wanted.push_back(request.prompt);
   if (plan.classifier_free) wanted.push_back(request.negative_prompt.value_or(""));
-  for (const auto& prompt : wanted) {
-    const auto is_prompt = [&](const auto& e) { return e.first == prompt; };
-    if (std::ranges::none_of(embeddings_, is_prompt) &&
+  for (const auto& prompt : wanted)
+    if (std::ranges::none_of(embeddings_, [&](const auto& e) { return e.first == prompt; }) &&
         std::ranges::find(unknown, prompt) == unknown.end())
       unknown.push_back(prompt);
-  }
   return unknown;
 }
 
@@ -200,14 +198,16 @@ void Pipeline::encode(const std::vector<std::string>& prompts) {
   }
   for (std::size_t i = 0; i < prompts.size(); ++i)
     embeddings_.emplace_front(prompts[i], std::move(embeds[i]));
-  while (embeddings_.size() > kKeptEmbeddings) embeddings_.pop_back();
 }
 
-const mx::array& Pipeline::embedding(const std::string& prompt) const {
-  return std::ranges::find(embeddings_, prompt, [](const auto& e) { return e.first; })->second;
+/// Of a prompt that was encoded; it becomes the newest one.
+const mx::array& Pipeline::embedding(const std::string& prompt) {
+  embeddings_.splice(embeddings_.begin(), embeddings_,
+                     std::ranges::find(embeddings_, prompt, [](const auto& e) { return e.first; }));
+  return embeddings_.front().second;
 }
 
-Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& plan) const {
+Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& plan) {
   const auto given = [&](const std::filesystem::path& path) {
     auto embeds = read_tensor(path, "prompt_embeds");
     const int features = checkpoint_.transformer.joint_attention_dim;
@@ -226,6 +226,7 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& 
   Prompts prompts{for_batch(positive, batch), std::nullopt};
   if (plan.classifier_free)
     prompts.negative = for_batch(embedding(request.negative_prompt.value_or("")), batch);
+  while (embeddings_.size() > kKeptEmbeddings) embeddings_.pop_back();
   return prompts;
 }
 
@@ -263,7 +264,8 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
                       .total = plan.schedule.steps()});
     const Stopwatch watch;
     // Rounded to the dtype of the latents before the division, as the reference does.
-    const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) / mx::array(1000.0f, options_.dtype);
+    const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) /
+                   mx::array(1000.0f, options_.dtype);
     std::vector<TransformerInput> passes{{latents, prompts.positive, t, positive_rope}};
     if (prompts.negative) passes.push_back({latents, *prompts.negative, t, negative_rope});
     const auto velocity = this->velocities(passes);

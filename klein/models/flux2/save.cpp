@@ -233,14 +233,13 @@ class Saver {
       return {.index = "model.safetensors.index.json",
               .index_always = true,
               .shard = [](int shard, int) { return fmt::format("{}.safetensors", shard); }};
-    const std::string stem =
-        kind == PartKind::text_encoder ? "model" : "diffusion_pytorch_model";
+    const std::string stem = kind == PartKind::text_encoder ? "model" : "diffusion_pytorch_model";
     return {.index = stem + ".safetensors.index.json",
             .shard =
                 [stem](int shard, int count) {
-                  return count == 1 ? stem + ".safetensors"
-                                    : fmt::format("{}-{:05}-of-{:05}.safetensors", stem, shard + 1,
-                                                  count);
+                  return count == 1
+                             ? stem + ".safetensors"
+                             : fmt::format("{}-{:05}-of-{:05}.safetensors", stem, shard + 1, count);
                 },
             .max_bytes = kDiffusersShardBytes};
   }
@@ -281,7 +280,8 @@ class Saver {
   }
 
   void report(int done, std::size_t total) const {
-    if (progress_ && !progress_({.stage = Stage::save, .done = done, .total = static_cast<int>(total)}))
+    if (progress_ &&
+        !progress_({.stage = Stage::save, .done = done, .total = static_cast<int>(total)}))
       throw Error(ErrorKind::cancelled, "stopped on request");
   }
 

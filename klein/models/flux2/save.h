@@ -14,7 +14,7 @@ namespace klein::flux2 {
 enum class SaveLayout {
   mflux,      ///< Folders of shards of at most 2 GiB in mflux's names; may be quantized.
   diffusers,  ///< As published, for diffusers and transformers.
-  bfl,        ///< flux-2-klein.safetensors and ae.safetensors in BFL's names; the rest as diffusers.
+  bfl,  ///< flux-2-klein.safetensors and ae.safetensors in BFL's names; the rest as diffusers.
 };
 
 struct SaveOptions {

@@ -86,8 +86,7 @@ void multiply(const X* x, const quant::PackedView& view, const float* bias, std:
       matmul({m, count, k, count, NumberKind::f32, b != nullptr}, wide_x.data(), panel.data(), b,
              sums.data());
       parallel_ranges(m, count * 6, [&](std::int64_t begin, std::int64_t end) {
-        for (auto i = begin; i < end; ++i)
-          narrow(sums.data() + i * count, y + i * n + from, count);
+        for (auto i = begin; i < end; ++i) narrow(sums.data() + i * count, y + i * n + from, count);
       });
     } else {
       matmul({m, count, k, n, NumberKind::f32, b != nullptr}, x, panel.data(), b, y + from);
