@@ -51,7 +51,8 @@ std::optional<std::uint64_t> bytes_from(const std::optional<double>& gigabytes, 
   if (!gigabytes) return std::nullopt;
   constexpr double most = 1e9;
   if (!(*gigabytes > 0.0 && *gigabytes < most))
-    throw Error(ErrorKind::usage, fmt::format("expected a {} above 0 GB, got {}", what, *gigabytes));
+    throw Error(ErrorKind::usage,
+                fmt::format("expected a {} above 0 GB, got {}", what, *gigabytes));
   return static_cast<std::uint64_t>(*gigabytes * kGiga);
 }
 

@@ -10,7 +10,6 @@
 #include "klein/core/stopwatch.h"
 #include "klein/models/flux2/latents.h"
 #include "klein/models/flux2/vae_tiling.h"
-#include "klein/models/flux2/vae_tiling.h"
 #include "klein/pipeline/tensor_files.h"
 #include "klein/sampling/flow_match.h"
 #include "klein/sampling/guidance.h"
@@ -25,8 +24,18 @@ namespace {
 constexpr std::size_t kKeptEmbeddings = 8;  // a few MB each at most; saves a pass a seed
 
 void report(const ProgressCallback& progress, const Progress& state) {
-  if (progress && !progress(state))
-    throw Error(ErrorKind::cancelled, "stopped on request");
+  if (progress && !progress(state)) throw Error(ErrorKind::cancelled, "stopped on request");
+}
+
+/// Loads what the next stages need.
+void load_parts(const std::vector<std::function<void()>>& parts, std::string_view note,
+                const ProgressCallback& progress) {
+  const int total = static_cast<int>(parts.size());
+  report(progress, {.stage = Stage::load, .total = total, .note = note});
+  for (int i = 0; i < total; ++i) {
+    parts[static_cast<std::size_t>(i)]();
+    report(progress, {.stage = Stage::load, .done = i + 1, .total = total});
+  }
 }
 
 /// A distilled model has guidance built in: an own one would be ignored, so it is refused.
@@ -252,16 +261,16 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
   const auto ids = image_position_ids(plan.rows, plan.columns);
   const auto rope_for = [&](const mx::array& embeds) {
     const int length = embeds.shape(1);
-    return transformer_ ? transformer_->rope(length, ids) : streamed_transformer_->rope(length, ids);
+    return transformer_ ? transformer_->rope(length, ids)
+                        : streamed_transformer_->rope(length, ids);
   };
   const auto positive_rope = rope_for(prompts.positive);
   const auto negative_rope = prompts.negative ? rope_for(*prompts.negative) : positive_rope;
   const auto& [sigmas, timesteps] = plan.schedule;
 
   for (std::size_t i = 0; i < timesteps.size(); ++i) {
-    report(progress, {.stage = Stage::denoise,
-                      .done = static_cast<int>(i),
-                      .total = plan.schedule.steps()});
+    report(progress,
+           {.stage = Stage::denoise, .done = static_cast<int>(i), .total = plan.schedule.steps()});
     const Stopwatch watch;
     // Rounded to the dtype of the latents before the division, as the reference does.
     const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) /
@@ -276,9 +285,8 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
     mx::eval(latents);
     result.step_seconds.push_back(watch.seconds());
   }
-  report(progress, {.stage = Stage::denoise,
-                    .done = plan.schedule.steps(),
-                    .total = plan.schedule.steps()});
+  report(progress,
+         {.stage = Stage::denoise, .done = plan.schedule.steps(), .total = plan.schedule.steps()});
   return latents;
 }
 
@@ -309,17 +317,8 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
 
   Stopwatch watch;
   const auto lap = [&](Stage stage) { result.seconds[stage] += watch.restart(); };
-  /// Loads what the next stage needs; a stage of its own where not everything is loaded at once.
-  const auto load = [&](std::vector<std::function<void()>> parts) {
-    const int total = static_cast<int>(parts.size());
-    const bool is_first = !result.seconds.contains(Stage::load);
-    report(progress, {.stage = Stage::load,
-                      .total = total,
-                      .note = is_first && memory.is_notable ? result.memory.plan : ""});
-    for (int i = 0; i < total; ++i) {
-      parts[static_cast<std::size_t>(i)]();
-      report(progress, {.stage = Stage::load, .done = i + 1, .total = total});
-    }
+  const auto load = [&](const std::vector<std::function<void()>>& parts, std::string_view note) {
+    load_parts(parts, note, progress);
     lap(Stage::load);
   };
   const auto unknown = prompts_to_encode(request, plan);
@@ -329,10 +328,11 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   const auto transformer = [&] { load_transformer(memory); };
   const auto vae = [&] { load_vae(); };
 
+  const std::string_view note = memory.is_notable ? result.memory.plan : "";
   if (memory.load_at_once)
-    load({text, transformer, vae});
+    load({text, transformer, vae}, note);
   else
-    load({text});
+    load({text}, note);
 
   report(progress, {.stage = Stage::encode_text});
   if (!unknown.empty()) encode(unknown);
@@ -343,7 +343,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   report(progress, {.stage = Stage::encode_text, .done = 1});
   lap(Stage::encode_text);
 
-  if (!memory.load_at_once) load({transformer});
+  if (!memory.load_at_once) load({transformer}, {});
   const auto latents = denoise(plan, prompts, starting_noise(request, plan), result, progress);
   expect_finite(latents);
   if (request.save_latents)
@@ -356,7 +356,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   }
   lap(Stage::denoise);
 
-  if (!memory.load_at_once) load({vae});
+  if (!memory.load_at_once) load({vae}, {});
   report(progress, {.stage = Stage::decode});
   result.images = decode(latents, plan, memory.decode);
   report(progress, {.stage = Stage::decode, .done = 1});

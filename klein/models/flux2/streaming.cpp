@@ -89,8 +89,8 @@ std::vector<mx::array> StreamedTransformer::operator()(
   if (!streamed_.empty()) streamed_.front().advise(io::Advice::will_need);
 
   const auto run_double = [](const DoubleBlock& block, Pass& pass) {
-    pass.streams = block(pass.streams, pass.conditioning.image, pass.conditioning.text,
-                         pass.input->rope);
+    pass.streams =
+        block(pass.streams, pass.conditioning.image, pass.conditioning.text, pass.input->rope);
   };
   const auto run_single = [](const SingleBlock& block, Pass& pass) {
     pass.joined = block(pass.joined, pass.conditioning.joined[0], pass.input->rope);
@@ -109,8 +109,8 @@ std::vector<mx::array> StreamedTransformer::operator()(
 
   std::vector<mx::array> velocities;
   for (const auto& state : states)
-    velocities.push_back(stem_.finish(state.joined, state.conditioning,
-                                      state.input->prompt_embeds.shape(1)));
+    velocities.push_back(
+        stem_.finish(state.joined, state.conditioning, state.input->prompt_embeds.shape(1)));
   mx::eval(velocities);
   return velocities;
 }

@@ -25,7 +25,8 @@ TEST_SUITE("cli/memory_flags") {
   TEST_CASE("the flags reach the model") {
     const WorkingFolder folder;
     FakeProgram program;
-    program({"generate", "x", "--low-ram", "--memory-budget", "7.5", "--mlx-cache-limit-gb", "0.5"});
+    program(
+        {"generate", "x", "--low-ram", "--memory-budget", "7.5", "--mlx-cache-limit-gb", "0.5"});
     CHECK(program.loaded.at(0).low_ram);
     CHECK(program.loaded.at(0).memory_budget_gb == 7.5);
     CHECK(program.loaded.at(0).cache_limit_gb == 0.5);

@@ -110,8 +110,8 @@ TEST_SUITE("models/streaming") {
     CHECK(bytes.vae.whole() == 2 * numbers(c.vae_source));
     CHECK(bytes.vae.blocks.empty());
 
-    const auto packed = bytes_of(
-        c, {.dtype = mx::bfloat16, .quantize_transformer = quant::parse_target("fp8")});
+    const auto packed =
+        bytes_of(c, {.dtype = mx::bfloat16, .quantize_transformer = quant::parse_target("fp8")});
     CHECK(packed.transformer.whole() < bytes.transformer.whole());
     CHECK(packed.transformer.packing > 0);
   }
