@@ -27,6 +27,17 @@ void report(const ProgressCallback& progress, const Progress& state) {
   if (progress && !progress(state)) throw Error(ErrorKind::cancelled, "stopped on request");
 }
 
+/// Loads what the next stages need.
+void load_parts(const std::vector<std::function<void()>>& parts, std::string_view note,
+                const ProgressCallback& progress) {
+  const int total = static_cast<int>(parts.size());
+  report(progress, {.stage = Stage::load, .total = total, .note = note});
+  for (int i = 0; i < total; ++i) {
+    parts[static_cast<std::size_t>(i)]();
+    report(progress, {.stage = Stage::load, .done = i + 1, .total = total});
+  }
+}
+
 /// A distilled model has guidance built in: an own one would be ignored, so it is refused.
 void expect_no_guidance(const GenerateRequest& request) {
   constexpr const char* hint = "Leave it out, or use a base model.";
@@ -130,12 +141,10 @@ std::vector<std::string> Pipeline::prompts_to_encode(const GenerateRequest& requ
   std::vector<std::string> wanted, unknown;
   if (!request.prompt_embeds) wanted.push_back(request.prompt);
   if (plan.classifier_free) wanted.push_back(request.negative_prompt.value_or(""));
-  for (const auto& prompt : wanted) {
-    const auto is_prompt = [&](const auto& e) { return e.first == prompt; };
-    if (std::ranges::none_of(embeddings_, is_prompt) &&
+  for (const auto& prompt : wanted)
+    if (std::ranges::none_of(embeddings_, [&](const auto& e) { return e.first == prompt; }) &&
         std::ranges::find(unknown, prompt) == unknown.end())
       unknown.push_back(prompt);
-  }
   return unknown;
 }
 
@@ -198,14 +207,16 @@ void Pipeline::encode(const std::vector<std::string>& prompts) {
   }
   for (std::size_t i = 0; i < prompts.size(); ++i)
     embeddings_.emplace_front(prompts[i], std::move(embeds[i]));
-  while (embeddings_.size() > kKeptEmbeddings) embeddings_.pop_back();
 }
 
-const mx::array& Pipeline::embedding(const std::string& prompt) const {
-  return std::ranges::find(embeddings_, prompt, [](const auto& e) { return e.first; })->second;
+/// Of a prompt that was encoded; it becomes the newest one.
+const mx::array& Pipeline::embedding(const std::string& prompt) {
+  embeddings_.splice(embeddings_.begin(), embeddings_,
+                     std::ranges::find(embeddings_, prompt, [](const auto& e) { return e.first; }));
+  return embeddings_.front().second;
 }
 
-Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& plan) const {
+Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& plan) {
   const auto given = [&](const std::filesystem::path& path) {
     auto embeds = read_tensor(path, "prompt_embeds");
     const int features = checkpoint_.transformer.joint_attention_dim;
@@ -224,6 +235,7 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& 
   Prompts prompts{for_batch(positive, batch), std::nullopt};
   if (plan.classifier_free)
     prompts.negative = for_batch(embedding(request.negative_prompt.value_or("")), batch);
+  while (embeddings_.size() > kKeptEmbeddings) embeddings_.pop_back();
   return prompts;
 }
 
@@ -305,17 +317,8 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
 
   Stopwatch watch;
   const auto lap = [&](Stage stage) { result.seconds[stage] += watch.restart(); };
-  /// Loads what the next stage needs; a stage of its own where not everything is loaded at once.
-  const auto load = [&](std::vector<std::function<void()>> parts) {
-    const int total = static_cast<int>(parts.size());
-    const bool is_first = !result.seconds.contains(Stage::load);
-    report(progress, {.stage = Stage::load,
-                      .total = total,
-                      .note = is_first && memory.is_notable ? result.memory.plan : ""});
-    for (int i = 0; i < total; ++i) {
-      parts[static_cast<std::size_t>(i)]();
-      report(progress, {.stage = Stage::load, .done = i + 1, .total = total});
-    }
+  const auto load = [&](const std::vector<std::function<void()>>& parts, std::string_view note) {
+    load_parts(parts, note, progress);
     lap(Stage::load);
   };
   const auto unknown = prompts_to_encode(request, plan);
@@ -325,10 +328,11 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   const auto transformer = [&] { load_transformer(memory); };
   const auto vae = [&] { load_vae(); };
 
+  const std::string_view note = memory.is_notable ? result.memory.plan : "";
   if (memory.load_at_once)
-    load({text, transformer, vae});
+    load({text, transformer, vae}, note);
   else
-    load({text});
+    load({text}, note);
 
   report(progress, {.stage = Stage::encode_text});
   if (!unknown.empty()) encode(unknown);
@@ -339,7 +343,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   report(progress, {.stage = Stage::encode_text, .done = 1});
   lap(Stage::encode_text);
 
-  if (!memory.load_at_once) load({transformer});
+  if (!memory.load_at_once) load({transformer}, {});
   const auto latents = denoise(plan, prompts, starting_noise(request, plan), result, progress);
   expect_finite(latents);
   if (request.save_latents)
@@ -352,7 +356,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   }
   lap(Stage::denoise);
 
-  if (!memory.load_at_once) load({vae});
+  if (!memory.load_at_once) load({vae}, {});
   report(progress, {.stage = Stage::decode});
   result.images = decode(latents, plan, memory.decode);
   report(progress, {.stage = Stage::decode, .done = 1});
