@@ -11,6 +11,7 @@
 #include "klein/core/error.h"
 #include "klein/core/stopwatch.h"
 #include "klein/engine/device_thread.h"
+#include "klein/engine/find_lora.h"
 #include "klein/engine/find_model.h"
 #include "klein/models/flux2/flops.h"
 #include "klein/models/flux2/pipeline.h"
@@ -88,8 +89,12 @@ struct Engine::Impl {
         limit_memory(memory);
         const auto location =
             find_model(options_.model, {.base_model = options_.base_model, .progress = progress});
-        pipeline_.emplace(flux2::Checkpoint::read(model_files(location, progress)), load_options(),
-                          memory);
+        auto checkpoint = flux2::Checkpoint::read(model_files(location, progress));
+        auto load_options = this->load_options();
+        for (const auto& [name, scale] : options_.loras)
+          load_options.loras.push_back(
+              flux2::read_lora(find_lora(name, progress), scale, checkpoint));
+        pipeline_.emplace(std::move(checkpoint), load_options, memory);
       });
     });
     const auto& checkpoint = pipeline_->checkpoint();

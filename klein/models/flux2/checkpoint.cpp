@@ -190,7 +190,7 @@ void Checkpoint::expect_fitting_weights() const {
 
 Transformer Checkpoint::load_transformer(const LoadOptions& options) const {
   Transformer module(transformer);
-  fill_part(module, transformer_source, options.dtype, options.quantize_transformer);
+  fill_part(module, transformer_source, options);
   return module;
 }
 
@@ -202,13 +202,13 @@ PartSource Checkpoint::used_text_encoder_source() const {
 
 qwen3::TextEncoder Checkpoint::load_text_encoder(const LoadOptions& options) const {
   qwen3::TextEncoder module(text_encoder, text_encoder_out_layers);
-  fill_part(module, used_text_encoder_source(), options.dtype, options.quantize_text_encoder);
+  fill_part(module, used_text_encoder_source(), options);
   return module;
 }
 
 Vae Checkpoint::load_vae(const LoadOptions& options) const {
   Vae module(vae);
-  fill_part(module, vae_source, options.dtype, options.quantize_vae);
+  fill_part(module, vae_source, options);
   return module;
 }
 

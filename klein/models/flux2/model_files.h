@@ -40,6 +40,7 @@ struct PartSource {
   weights::WeightFiles files;                   ///< The tensors of this part alone.
   weights::Renaming renaming;
   weights::Shapes shapes;  ///< Under the model's names.
+  std::string prefix;      ///< What child() took off these names: "transformer_blocks.3.".
 
   /// The tensors of one child, under their names inside it; its name ends with a dot.
   PartSource child(std::string_view name) const;

@@ -133,6 +133,10 @@ class Saver {
 
   SaveReport operator()() {
     checkpoint_.expect_fitting_weights();
+    report_.warnings =
+        lora_warnings(checkpoint_, {.quantize_transformer = options_.quantize_transformer,
+                                    .quantize_text_encoder = options_.quantize_text_encoder,
+                                    .loras = options_.loras});
     const bool bfl = options_.layout == SaveLayout::bfl;
     part(checkpoint_.transformer_source, "transformer", options_.quantize_transformer,
          bfl ? "flux-2-klein.safetensors" : "");
@@ -168,6 +172,7 @@ class Saver {
   void part(const PartSource& source, const std::string& name,
             const std::optional<quant::Target>& target, const std::string& single_file) {
     auto map = weights::weight_map(source.files, source.renaming);
+    merge(map, options_.loras, source);
     const auto convention = options_.layout == SaveLayout::mflux ? Convention::mflux
                             : single_file.empty()                ? Convention::diffusers
                                                                  : Convention::bfl;

@@ -22,12 +22,14 @@ struct SaveOptions {
   SaveLayout layout = SaveLayout::mflux;
   std::optional<quant::Target> quantize_transformer = {}, quantize_text_encoder = {},
                                quantize_vae = {};
+  std::vector<Lora> loras = {};  ///< Merged into the weights, before these are packed.
 };
 
 /// What was written.
 struct SaveReport {
   std::vector<std::filesystem::path> files;
   std::uint64_t bytes = 0;
+  std::vector<std::string> warnings;  ///< Of the LoRAs.
 };
 
 /// Writes a model to a folder, all of it or nothing; its tokenizer and its JSON files with it.
