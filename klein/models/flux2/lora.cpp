@@ -139,11 +139,13 @@ Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint
   return lora;
 }
 
-void merge(weights::WeightMap& map, const std::vector<Lora>& loras, PartKind part) {
-  if (part == PartKind::vae) return;
+void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source) {
+  if (source.kind == PartKind::vae) return;
   std::vector<weights::LoraDelta> scaled;
   for (const auto& lora : loras)
-    for (auto delta : deltas_of(lora, part)) {
+    for (auto delta : deltas_of(lora, source.kind)) {
+      if (!delta.weight.starts_with(source.prefix)) continue;
+      delta.weight.erase(0, source.prefix.size());
       delta.scale *= lora.scale;
       scaled.push_back(std::move(delta));
     }

@@ -30,8 +30,8 @@ struct Lora {
 ///          are the same one; Error(shape) when layers have other sizes than the model's
 Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint& checkpoint);
 
-/// Adds LoRAs to the weights of one part; see weights::merge.
-void merge(weights::WeightMap& map, const std::vector<Lora>& loras, PartKind part);
+/// Adds LoRAs to the weights of one part, or of one block of it; see weights::merge.
+void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source);
 
 /// The LoRAs' own warnings, and what merging them does to packed weights that are not packed anew.
 std::vector<std::string> lora_warnings(const Checkpoint& checkpoint, const LoadOptions& options);
