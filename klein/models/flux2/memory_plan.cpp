@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 
@@ -9,6 +11,7 @@
 #include <fmt/ranges.h>
 
 #include "klein/core/error.h"
+#include "klein/models/flux2/lora.h"
 #include "klein/weights/quantize.h"
 
 namespace klein::flux2 {
@@ -32,7 +35,10 @@ class PartMeter {
  public:
   PartMeter(const PartSource& source, const LoadOptions& options,
             const std::optional<quant::Target>& target)
-      : source_(source), options_(options), target_(target) {
+      : source_(source),
+        options_(options),
+        target_(target),
+        changed_(changed_weights(options.loras, source.kind)) {
     for (const auto& tensor : source.files.tensors) tensors_[tensor.name] = &tensor;
   }
 
@@ -66,14 +72,17 @@ class PartMeter {
     if (shape.size() != 2) return computed;
 
     const bool is_table = name.find("embed_tokens") != std::string::npos;
-    const auto stored = stored_bytes(tensor, numbers, origin.parts);
+    const bool is_merged = changed_.contains(name);
+    const auto stored =
+        is_merged && tensor.layout ? numbers * 2 : stored_bytes(tensor, numbers, origin.parts);
     if (target_ && weights::can_quantize(*target_, static_cast<int>(shape[1]))) {
       // The matrix itself, in float32 where it has to be decoded first.
-      packing_ = std::max(packing_, tensor.layout ? numbers * 6 : numbers * 2);
+      packing_ =
+          std::max(packing_, tensor.layout || changed_.contains(name) ? numbers * 6 : numbers * 2);
       return weights::packed_bytes(*target_, shape[0], shape[1]);
     }
     // Of a table on disk only the rows of the prompt's words are touched.
-    return is_table && on_cpu() ? 0 : stored;
+    return is_table && !is_merged && on_cpu() ? 0 : stored;
   }
 
   /// A matrix that nobody packs anew: as in the file where it can stay so.
@@ -88,6 +97,7 @@ class PartMeter {
   const PartSource& source_;
   const LoadOptions& options_;
   const std::optional<quant::Target>& target_;
+  std::set<std::string> changed_;  ///< By LoRAs.
   std::unordered_map<std::string_view, const weights::StoredTensor*> tensors_;
   std::uint64_t packing_ = 0;
 };

@@ -171,7 +171,7 @@ class Saver {
   void part(const PartSource& source, const std::string& name,
             const std::optional<quant::Target>& target, const std::string& single_file) {
     auto map = weights::weight_map(source.files, source.renaming);
-    merge(map, options_.loras, source);
+    merge(map, options_.loras, source, {});
     const auto convention = options_.layout == SaveLayout::mflux ? Convention::mflux
                             : single_file.empty()                ? Convention::diffusers
                                                                  : Convention::bfl;
