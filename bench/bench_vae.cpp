@@ -12,6 +12,7 @@
 #include "klein/models/flux2/vae_tiling.h"
 #include "klein/nn/module.h"
 #include "klein/tensor/device.h"
+#include "klein/tensor/memory.h"
 
 namespace {
 

@@ -1,6 +1,7 @@
 #include "klein/cli/flags.h"
 
 #include <charconv>
+#include <cmath>
 #include <utility>
 
 #include <CLI/CLI.hpp>
@@ -54,6 +55,13 @@ int parse_int(std::string_view text, std::string_view what) {
 double parse_double(std::string_view text, std::string_view what) {
   const auto number = whole<double>(text);
   if (!number) refuse(what, "a number", text);
+  return *number;
+}
+
+double parse_gigabytes(std::string_view text, std::string_view what) {
+  const auto number = whole<double>(text);
+  if (!number || !(*number > 0.0) || !std::isfinite(*number))
+    refuse(what, "a number of GB above 0", text);
   return *number;
 }
 
@@ -154,6 +162,21 @@ void add_engine_flags(CLI::App& command, EngineOptions& options) {
                                 : i == 1 ? DeviceChoice::cpu
                                          : DeviceChoice::gpu;
              });
+  add_memory_flags(command, options);
+}
+
+void add_memory_flags(CLI::App& command, EngineOptions& options) {
+  const auto add_gigabytes = [&](const char* flag, std::optional<double>& target,
+                                 const char* help) {
+    add_value(command, flag, value::kNumber, help,
+              [flag, &target](const std::string& text) { target = parse_gigabytes(text, flag); });
+  };
+  command.add_flag("--low-ram", options.low_ram,
+                   "As little memory as possible: parts come and go, decoding in strips");
+  add_gigabytes("--memory-budget", options.memory_budget_gb,
+                "GB to stay within; what does not fit is streamed from disk [what is free]");
+  add_gigabytes("--mlx-cache-limit-gb", options.cache_limit_gb,
+                "GB of freed memory that a GPU keeps [MLX's own limit; 1 with --low-ram]");
 }
 
 void add_size_flags(CLI::App& command, GenerateRequest& request) {

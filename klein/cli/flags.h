@@ -35,6 +35,11 @@ std::uint64_t parse_seed(std::string_view text);
 int parse_int(std::string_view text, std::string_view what);
 double parse_double(std::string_view text, std::string_view what);
 
+/// An amount of memory in GB.
+///
+/// Errors   Error(usage) unless it is a number above 0
+double parse_gigabytes(std::string_view text, std::string_view what);
+
 /// A side of a picture: pixels, or `auto` for the model's own size.
 ///
 /// Errors   Error(usage) for anything else, with the reason for a scale such as 2x
@@ -54,8 +59,12 @@ CLI::Option* add_choice(CLI::App& command, const std::string& flag,
                         const std::vector<std::string>& words, const std::string& help,
                         std::function<void(std::size_t)> set);
 
-/// -m, --model, --base-model, the flags that replace parts, -q and its kin, --dtype and --device.
+/// -m, --model, --base-model, the flags that replace parts, -q and its kin, --dtype, --device and
+/// those of add_memory_flags.
 void add_engine_flags(CLI::App& command, EngineOptions& options);
+
+/// --low-ram, --memory-budget and --mlx-cache-limit-gb.
+void add_memory_flags(CLI::App& command, EngineOptions& options);
 
 /// -m, --model alone: $KLEIN_MODEL where it is not given, else what `model` holds.
 CLI::Option* add_model_flag(CLI::App& command, std::string& model);

@@ -29,6 +29,7 @@ struct Summary {
   std::map<Stage, double> seconds;
   std::vector<double> step_seconds;
   std::uint64_t peak_memory_bytes = 0;
+  MemoryReport memory;  ///< Of the last picture.
   std::vector<std::string> warnings;
   int width = 0, height = 0, steps = 0;
   double guidance = 0.0;
@@ -37,6 +38,7 @@ struct Summary {
     for (const auto& [stage, secs] : result.seconds) seconds[stage] += secs;
     step_seconds.insert(step_seconds.end(), result.step_seconds.begin(), result.step_seconds.end());
     peak_memory_bytes = std::max(peak_memory_bytes, result.peak_memory_bytes);
+    memory = result.memory;
     width = result.width;
     height = result.height;
     steps = result.steps;
@@ -53,6 +55,11 @@ nlohmann::json to_json(const Summary& summary, const GenerateOptions& options, d
           {"seconds", seconds},
           {"step_seconds", summary.step_seconds},
           {"peak_memory_bytes", summary.peak_memory_bytes},
+          {"memory",
+           {{"plan", summary.memory.plan},
+            {"expected_peak_bytes", summary.memory.expected_peak_bytes},
+            {"budget_bytes", summary.memory.budget_bytes},
+            {"streamed_bytes", summary.memory.streamed_bytes}}},
           {"width", summary.width},
           {"height", summary.height},
           {"steps", summary.steps},
@@ -90,6 +97,9 @@ class Run {
     context_.err << "warning: " << io::printable(text, 4000) << '\n' << std::flush;
   }
 
+  /// How the memory is used, where that is not as usual.
+  void note(std::string_view plan) { display_.say(fmt::format("memory: {}", plan)); }
+
   Model load_model() {
     const Stopwatch watch;
     bool is_downloaded = false;
@@ -118,8 +128,12 @@ class Run {
     auto request = options_.request;
     request.prompt = prompt;
     request.seed = seed;
+    request.next = i + 1 == options_.seeds.size() ? NextRequest::none
+                   : options_.prompt_file         ? NextRequest::any
+                                                  : NextRequest::same_prompts;
     files.fill(request, seed);
     const auto result = model.generate(request, [&](const Progress& progress) {
+      if (!progress.note.empty() && i == 0) note(progress.note);
       display_.update(progress);
       return !context_.stop_requested();
     });

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string_view>
 
 namespace klein {
 
@@ -35,6 +36,7 @@ struct Progress {
   Stage stage;
   std::int64_t done = 0;
   std::int64_t total = 1;
+  std::string_view note = {};  ///< A sentence about how the work will be done, mostly empty.
 };
 
 /// Called on the thread that works. Returns false to stop; the work then ends with

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string_view>
 
+#include <fmt/format.h>
+
 #include "klein/core/error.h"
 #include "klein/core/stopwatch.h"
 #include "klein/engine/device_thread.h"
@@ -42,6 +44,17 @@ auto translated(Work&& work) {
   }
 }
 
+constexpr double kGiga = 1e9;
+constexpr double kLowRamCacheGb = 1.0;
+
+std::optional<std::uint64_t> bytes_from(const std::optional<double>& gigabytes, const char* what) {
+  if (!gigabytes) return std::nullopt;
+  constexpr double most = 1e9;
+  if (!(*gigabytes > 0.0 && *gigabytes < most))
+    throw Error(ErrorKind::usage, fmt::format("expected a {} above 0 GB, got {}", what, *gigabytes));
+  return static_cast<std::uint64_t>(*gigabytes * kGiga);
+}
+
 /// Speed of the widest product of the transformer, x [tokens, dim] by [9 dim, dim] at Klein's mlp
 /// ratio: what the machine gives to a step that is nothing but such products.
 double gemm_flops_per_sec(const flux2::TransformerConfig& c, int tokens, mx::Dtype dtype) {
@@ -70,9 +83,12 @@ struct Engine::Impl {
     thread_.run([&] {
       translated([&] {
         use_device(options_.device);
+        const auto memory = memory_options();
+        limit_memory(memory);
         const auto location =
             find_model(options_.model, {.base_model = options_.base_model, .progress = progress});
-        pipeline_.emplace(flux2::Checkpoint::read(model_files(location, progress)), load_options());
+        pipeline_.emplace(flux2::Checkpoint::read(model_files(location, progress)), load_options(),
+                          memory);
       });
     });
     const auto& checkpoint = pipeline_->checkpoint();
@@ -113,6 +129,28 @@ struct Engine::Impl {
             .quantize_vae = options_.quantize_vae};
   }
 
+  flux2::MemoryOptions memory_options() const {
+    return {.low_ram = options_.low_ram,
+            .budget_bytes = bytes_from(options_.memory_budget_gb, "memory budget")};
+  }
+
+  /// Only a GPU keeps freed memory; on the CPU it goes back to the system.
+  void limit_memory(const flux2::MemoryOptions& memory) const {
+    auto cache = bytes_from(options_.cache_limit_gb, "cache limit");
+    if (!cache && options_.low_ram) cache = bytes_from(kLowRamCacheGb, "cache limit");
+    if (cache) mx::set_cache_limit(*cache);
+    if (memory.budget_bytes && mx::default_device() == mx::Device::gpu)
+      mx::set_memory_limit(*memory.budget_bytes);
+  }
+
+  GenerateResult generate(const GenerateRequest& request, const ProgressCallback& progress) {
+    auto result = pipeline_->generate(request, progress);
+    if (options_.cache_limit_gb && info_.device == "cpu")
+      result.warnings.emplace_back(
+          "the cache limit has no effect on the CPU, which keeps no freed memory");
+    return result;
+  }
+
   EngineOptions options_;
   std::optional<flux2::Pipeline> pipeline_;
   ModelInfo info_;
@@ -131,7 +169,7 @@ const ModelInfo& Engine::info() const {
 
 GenerateResult Engine::generate(const GenerateRequest& request, const ProgressCallback& progress) {
   return impl_->thread_.run(
-      [&] { return translated([&] { return impl_->pipeline_->generate(request, progress); }); });
+      [&] { return translated([&] { return impl_->generate(request, progress); }); });
 }
 
 BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback& progress) {
@@ -139,7 +177,7 @@ BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback
     return translated([&] {
       const auto& checkpoint = impl_->pipeline_->checkpoint();
       BenchReport report;
-      report.picture = impl_->pipeline_->generate(request, progress);
+      report.picture = impl_->generate(request, progress);
       report.best_step_seconds = std::ranges::min(report.picture.step_seconds);
 
       const int scale = checkpoint.vae.scale();

@@ -26,6 +26,15 @@ struct EngineOptions {
                                quantize_vae = {};
   Precision precision = Precision::bfloat16;
   DeviceChoice device = DeviceChoice::automatic;
+
+  /// As little memory as possible without reading weights from disk again and again: parts come
+  /// and go, pictures are decoded in strips, and a GPU's freed memory is kept up to 1 GB only.
+  bool low_ram = false;
+  std::optional<double> cache_limit_gb = {};  ///< Freed memory that a GPU keeps, in 1000^3 bytes.
+
+  /// Memory for the whole process, or of the GPU, in 1000^3 bytes; what does not fit is streamed
+  /// from disk. Unset: what the system has left.
+  std::optional<double> memory_budget_gb = {};
 };
 
 /// What a model's own files say about it.
@@ -57,8 +66,8 @@ class Engine {
   ///
   /// Errors   Error(not_found), Error(format), Error(shape), Error(unsupported) for a model that is
   ///          missing or broken; Error(unsupported) for a device that is not there; Error(usage)
-  ///          for a base model that is no name; Error(io), Error(cancelled) for a download that
-  ///          fails
+  ///          for a base model that is no name, and for a limit or budget that is not above 0;
+  ///          Error(io), Error(cancelled) for a download that fails
   explicit Engine(const EngineOptions& options, const ProgressCallback& progress = {});
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
@@ -69,7 +78,7 @@ class Engine {
   /// Makes the picture or pictures of `request`; `progress` is called on the engine's thread.
   ///
   /// Weights are loaded by the first request. Errors as flux2::Pipeline::generate; Error(memory)
-  /// when the system has no memory left.
+  /// when the system has no memory left, or too little for the picture.
   GenerateResult generate(const GenerateRequest& request, const ProgressCallback& progress = {});
 
   /// Makes one picture and measures the machine's matrix products beside it.

@@ -13,6 +13,14 @@
 
 namespace klein {
 
+/// What the same model will be asked for next, as far as the caller knows: what it will not need
+/// then leaves the memory early.
+enum class NextRequest {
+  any,           ///< Anything, or unknown.
+  same_prompts,  ///< Another picture of these prompts.
+  none,
+};
+
 /// How the autoencoder goes over a picture that is large for the memory at hand.
 enum class VaeTiling {
   automatic,  ///< As a whole where it fits, else `exact`.
@@ -55,10 +63,21 @@ struct GenerateRequest {
 
   bool overwrite = false;  ///< Whether the two files above may replace others.
 
+  NextRequest next = NextRequest::any;
+
   /// Throws Error(usage) for the first value that no model could use: sides below 16 or together
   /// above 4096 x 4096 pixels, steps outside 1 to 1000, a guidance that is not a number at least 0,
   /// a sigma outside (0, 1].
   void validate() const;
+};
+
+/// How a request was made to fit into memory.
+struct MemoryReport {
+  std::string plan;  ///< "expected peak 5.9 GB of 8.0 GB, text encoder dropped after the prompt".
+  bool is_notable = false;  ///< Whether it differs from what happens where memory abounds.
+  std::uint64_t expected_peak_bytes = 0;
+  std::uint64_t budget_bytes = 0;
+  std::uint64_t streamed_bytes = 0;  ///< Read from disk in every step.
 };
 
 /// What came of a request.
@@ -71,7 +90,8 @@ struct GenerateResult {
   std::map<Stage, double> seconds;      ///< Wall-clock time of each stage that ran.
   std::vector<double> step_seconds;     ///< One entry a denoising step.
   std::uint64_t peak_memory_bytes = 0;  ///< Of the process so far; on a GPU, of its memory.
-  std::vector<std::string> warnings;    ///< Sentences for the person who asked.
+  MemoryReport memory;
+  std::vector<std::string> warnings;  ///< Sentences for the person who asked.
 };
 
 }  // namespace klein

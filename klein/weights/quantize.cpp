@@ -59,6 +59,15 @@ bool can_quantize(const quant::Target& target, int columns) {
   return group == 0 || columns % group == 0;
 }
 
+std::uint64_t packed_bytes(const quant::Target& target, std::int64_t rows, std::int64_t columns) {
+  const auto layout = layout_of(target);
+  const auto scales = layout.group_size == 0 ? 1 : columns / layout.group_size;
+  const int kinds = layout.format == Format::affine ? 2 : 1;  // with a bias beside each scale
+  const auto row = quant::row_bytes(layout, columns) +
+                   static_cast<std::size_t>(kinds * scales) * quant::scale_bytes(layout.scale_type);
+  return static_cast<std::uint64_t>(rows) * row;
+}
+
 ops::PackedMatrix quantize(const mx::array& weight, const quant::Target& target) {
   ops::PackedMatrix packed;
   packed.layout = layout_of(target);

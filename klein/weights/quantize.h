@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "klein/nn/module.h"
 #include "klein/ops/weight.h"
 #include "klein/quant/target.h"
@@ -8,6 +10,9 @@ namespace klein::weights {
 
 /// Whether a matrix of so many columns can be packed: they have to fill whole groups.
 bool can_quantize(const quant::Target& target, int columns);
+
+/// Bytes of the matrix once it is packed.
+std::uint64_t packed_bytes(const quant::Target& target, std::int64_t rows, std::int64_t columns);
 
 /// A dense matrix in fewer bits, computed when it is needed: affine in groups of 64 as mflux and
 /// MLX do it, MXFP8, MXFP4 and NVFP4 as MLX has them, FP8 (E4M3) with one scale for each row.

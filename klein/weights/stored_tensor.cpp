@@ -72,6 +72,17 @@ WeightFiles from_numbered(const fs::path& folder, std::vector<fs::path> files) {
 
 }  // namespace
 
+void advise(const FileBytes& part, io::Advice advice) noexcept {
+  if (!part.file || part.bytes.empty()) return;
+  part.file->advise(advice, static_cast<std::uint64_t>(part.bytes.data() - part.file->data()),
+                    part.bytes.size());
+}
+
+void StoredTensor::advise(io::Advice advice) const noexcept {
+  for (const auto* part : {&numbers, &scales, &biases, &column_scales})
+    weights::advise(*part, advice);
+}
+
 std::string StoredTensor::encoding() const {
   if (!layout) return std::string(io::dtype_name(numbers.dtype));
   if (layout->format == quant::Format::affine) return fmt::format("affine {}-bit", layout->bits);

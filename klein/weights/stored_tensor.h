@@ -23,6 +23,9 @@ struct FileBytes {
   io::Dtype dtype = io::Dtype::uint8;
 };
 
+/// Hints at the use of the pages that hold these bytes.
+void advise(const FileBytes& part, io::Advice advice) noexcept;
+
 /// A tensor as its file holds it: dense numbers, or a matrix in few bits with the scales that stand
 /// under names of their own.
 struct StoredTensor {
@@ -40,6 +43,9 @@ struct StoredTensor {
 
   /// In the file, scales included.
   std::uint64_t bytes() const;
+
+  /// Hints at the use of all its pages.
+  void advise(io::Advice advice) const noexcept;
 };
 
 /// The weight files of one part of a model, headers read and checked.

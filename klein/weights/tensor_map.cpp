@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <optional>
 #include <vector>
 
@@ -69,11 +70,14 @@ mx::array array_from(const FileBytes& source, const Shape& extents, mx::Dtype dt
   const bool aligned = reinterpret_cast<std::uintptr_t>(address) % mx::size_of(dtype) == 0;
   if (allocator_takes_plain_addresses() && aligned) {
     const mx::allocator::Buffer buffer(address - sizeof(size_t));
-    auto keep_file = [mapped = source.file](mx::allocator::Buffer) {};
-    return mx::array(mx::allocator::Data(buffer, keep_file), shape, dtype);
+    // The pages go with the last array that reads them: MLX writes only to memory of its own.
+    auto give_back = [source](mx::allocator::Buffer) { advise(source, io::Advice::dont_need); };
+    return mx::array(mx::allocator::Data(buffer, give_back), shape, dtype);
   }
   auto owned = mx::allocator::malloc(source.bytes.size());
+  if (owned.buffer().ptr() == nullptr) throw std::bad_alloc();  // MLX hands the null on
   std::memcpy(owned.buffer().raw_ptr(), source.bytes.data(), source.bytes.size());
+  advise(source, io::Advice::dont_need);
   return mx::array(std::move(owned), shape, dtype);
 }
 

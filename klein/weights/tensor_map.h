@@ -17,7 +17,8 @@ using WeightMap = std::unordered_map<std::string, ops::Weight>;
 /// The weights of a part under the model's names, as arrays that share the pages of its files.
 ///
 /// Nothing is read until an array is used, and nothing is copied on the CPU but tiled scales and
-/// rows that change places; with a GPU build of MLX each tensor is copied to memory that the GPU
+/// rows that change places, and the pages are given back when the last array that shares them goes;
+/// with a GPU build of MLX each tensor is copied to memory that the GPU
 /// can read, and what MLX has no operations for is unpacked to bfloat16. Open the files with
 /// copy_on_write: MLX may reuse the memory of an array that nobody else holds.
 ///

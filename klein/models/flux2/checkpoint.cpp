@@ -9,11 +9,9 @@
 #include "klein/core/error.h"
 #include "klein/io/config_fields.h"
 #include "klein/io/json.h"
+#include "klein/models/flux2/part_loading.h"
 #include "klein/models/flux2/sizes.h"
 #include "klein/models/qwen3/naming.h"
-#include "klein/weights/fill.h"
-#include "klein/weights/quantize.h"
-#include "klein/weights/tensor_map.h"
 
 namespace klein::flux2 {
 namespace {
@@ -159,16 +157,6 @@ void expect_matching(const Checkpoint& c) {
                             c.transformer.in_channels, c.vae.latent_channels, c.path.string()));
 }
 
-template <typename Module>
-void fill_from(Module& module, const PartSource& source, mx::Dtype dtype,
-               const std::optional<quant::Target>& target) {
-  weights::fill(module, weights::weight_map(source.files, source.renaming), dtype,
-                source.path.string());
-  if (!target) return;
-  weights::Quantizer quantizer(*target);
-  module.visit(quantizer);
-}
-
 }  // namespace
 
 Checkpoint Checkpoint::read(const ModelFiles& files) {
@@ -201,22 +189,25 @@ void Checkpoint::expect_fitting_weights() const {
 
 Transformer Checkpoint::load_transformer(const LoadOptions& options) const {
   Transformer module(transformer);
-  fill_from(module, transformer_source, options.dtype, options.quantize_transformer);
+  fill_part(module, transformer_source, options.dtype, options.quantize_transformer);
   return module;
+}
+
+PartSource Checkpoint::used_text_encoder_source() const {
+  const auto module = qwen3::TextEncoder::without_layers(text_encoder, text_encoder_out_layers);
+  return text_encoder_source.without(
+      [&](const std::string& name) { return module.is_unused(name); });
 }
 
 qwen3::TextEncoder Checkpoint::load_text_encoder(const LoadOptions& options) const {
   qwen3::TextEncoder module(text_encoder, text_encoder_out_layers);
-  auto source = text_encoder_source;
-  std::erase_if(source.renaming.origins,
-                [&](const auto& entry) { return module.is_unused(entry.first); });
-  fill_from(module, source, options.dtype, options.quantize_text_encoder);
+  fill_part(module, used_text_encoder_source(), options.dtype, options.quantize_text_encoder);
   return module;
 }
 
 Vae Checkpoint::load_vae(const LoadOptions& options) const {
   Vae module(vae);
-  fill_from(module, vae_source, options.dtype, options.quantize_vae);
+  fill_part(module, vae_source, options.dtype, options.quantize_vae);
   return module;
 }
 

@@ -54,6 +54,9 @@ struct Checkpoint {
   ///          no FLUX.2 Klein model
   static Checkpoint read(const ModelFiles& files);
 
+  /// The tensors of the text encoder without the layers and the head that encoding never uses.
+  PartSource used_text_encoder_source() const;
+
   /// Compares the headers of all weight files with the sizes, text encoder layers included that no
   /// prompt needs.
   ///

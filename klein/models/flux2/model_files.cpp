@@ -1,6 +1,7 @@
 #include "klein/models/flux2/model_files.h"
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -35,7 +36,55 @@ std::vector<PartSource> sources_from(const weights::WeightFiles& files) {
   return sources;
 }
 
+/// What a part is, without its tensors.
+PartSource empty_like(const PartSource& whole) {
+  PartSource part;
+  part.kind = whole.kind;
+  part.convention = whole.convention;
+  part.path = whole.path;
+  part.config = whole.config;
+  part.files.path = whole.files.path;
+  part.files.saved_by = whole.files.saved_by;
+  return part;
+}
+
+/// Gives `part` the tensors of `whole` that its own names come from.
+void keep_needed(PartSource& part, const PartSource& whole) {
+  std::set<std::string_view> needed;
+  for (const auto& [name, origin] : part.renaming.origins) needed.insert(origin.source);
+  for (const auto& tensor : whole.files.tensors)
+    if (needed.contains(tensor.name)) part.files.tensors.push_back(tensor);
+}
+
 }  // namespace
+
+PartSource PartSource::child(std::string_view name) const {
+  auto part = empty_like(*this);
+  const auto& origins = renaming.origins;
+  for (auto it = origins.lower_bound(name); it != origins.end() && it->first.starts_with(name);
+       ++it) {
+    part.renaming.origins.emplace(it->first.substr(name.size()), it->second);
+    part.shapes.emplace(it->first.substr(name.size()), shapes.at(it->first));
+  }
+  keep_needed(part, *this);
+  return part;
+}
+
+PartSource PartSource::without(
+    const std::function<bool(const std::string& name)>& leave_out) const {
+  auto part = empty_like(*this);
+  for (const auto& [name, origin] : renaming.origins) {
+    if (leave_out(name)) continue;
+    part.renaming.origins.emplace(name, origin);
+    part.shapes.emplace(name, shapes.at(name));
+  }
+  keep_needed(part, *this);
+  return part;
+}
+
+void PartSource::advise(io::Advice advice) const noexcept {
+  for (const auto& tensor : files.tensors) tensor.advise(advice);
+}
 
 std::vector<PartSource> open_parts(const fs::path& file) {
   return sources_from(weights::WeightFiles::open(file));

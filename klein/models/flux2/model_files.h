@@ -4,7 +4,9 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
+#include "klein/io/file.h"
 #include "klein/models/flux2/contents.h"
 #include "klein/models/flux2/registry.h"
 #include "klein/weights/stored_tensor.h"
@@ -38,6 +40,15 @@ struct PartSource {
   weights::WeightFiles files;                   ///< The tensors of this part alone.
   weights::Renaming renaming;
   weights::Shapes shapes;  ///< Under the model's names.
+
+  /// The tensors of one child, under their names inside it; its name ends with a dot.
+  PartSource child(std::string_view name) const;
+
+  /// All tensors but those whose names `leave_out` wants gone.
+  PartSource without(const std::function<bool(const std::string& name)>& leave_out) const;
+
+  /// Hints at the use of all its pages.
+  void advise(io::Advice advice) const noexcept;
 };
 
 /// Opens the part `kind` in a file or in a folder of its own.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include <fmt/format.h>
 
@@ -13,7 +14,7 @@
 #include "klein/sampling/flow_match.h"
 #include "klein/sampling/guidance.h"
 #include "klein/tensor/check.h"
-#include "klein/tensor/device.h"
+#include "klein/tensor/memory.h"
 #include "klein/tensor/random.h"
 #include "klein/tokenizer/prompt_tokens.h"
 
@@ -22,8 +23,8 @@ namespace {
 
 constexpr std::size_t kKeptEmbeddings = 8;  // a few MB each at most; saves a pass a seed
 
-void report(const ProgressCallback& progress, Stage stage, int done, int total) {
-  if (progress && !progress({.stage = stage, .done = done, .total = total}))
+void report(const ProgressCallback& progress, const Progress& state) {
+  if (progress && !progress(state))
     throw Error(ErrorKind::cancelled, "stopped on request");
 }
 
@@ -60,17 +61,18 @@ struct Pipeline::Plan {
   sampling::Schedule schedule;
   std::optional<mx::array> latents;  ///< From the request's file, [B, C, rows, columns].
   bool classifier_free = false;
-  VaeTiling vae_tiling = VaeTiling::automatic;
   std::vector<std::string> warnings;
 };
 
-Pipeline::Pipeline(Checkpoint checkpoint, const LoadOptions& options)
-    : checkpoint_(std::move(checkpoint)), options_(options) {}
+Pipeline::Pipeline(Checkpoint checkpoint, const LoadOptions& options, const MemoryOptions& memory)
+    : checkpoint_(std::move(checkpoint)),
+      options_(options),
+      memory_(memory),
+      bytes_(bytes_of(checkpoint_, options_)) {}
 
 Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
   request.validate();
   Plan plan;
-  plan.vae_tiling = request.vae_tiling;
   if (checkpoint_.is_distilled()) expect_no_guidance(request);
   plan.guidance = request.guidance.value_or(checkpoint_.default_guidance());
   plan.classifier_free = plan.guidance > 1.0 && !checkpoint_.is_distilled();
@@ -124,39 +126,87 @@ Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
   return plan;
 }
 
-void Pipeline::load(const GenerateRequest& request, const ProgressCallback& progress) {
-  constexpr int parts = 4;
-  int done = 0;
-  const auto next = [&] { report(progress, Stage::load, done++, parts); };
-  const bool needs_text = !request.prompt_embeds || !checkpoint_.is_distilled();
-  next();
-  if (needs_text && !tokenizer_) tokenizer_ = tokenizer::Tokenizer::load(checkpoint_.tokenizer);
-  next();
-  if (needs_text && !text_encoder_) text_encoder_ = checkpoint_.load_text_encoder(options_);
-  next();
-  if (!transformer_) transformer_ = checkpoint_.load_transformer(options_);
-  next();
-  if (!vae_) vae_ = checkpoint_.load_vae(options_);
-  next();
-}
-
-mx::array Pipeline::encode(const std::string& prompt) {
-  const auto known = std::ranges::find(embeddings_, prompt, [](const auto& e) { return e.first; });
-  if (known != embeddings_.end()) {
-    embeddings_.splice(embeddings_.begin(), embeddings_, known);
-  } else {
-    const auto tokens =
-        tokenizer::encode_prompt(*tokenizer_, prompt, checkpoint_.max_sequence_length);
-    const qwen3::TokenRow row{.ids = tokens.ids, .length = tokens.length};
-    auto embeds = (*text_encoder_)({&row, 1});
-    mx::eval(embeds);
-    embeddings_.emplace_front(prompt, std::move(embeds));
-    if (embeddings_.size() > kKeptEmbeddings) embeddings_.pop_back();
+std::vector<std::string> Pipeline::prompts_to_encode(const GenerateRequest& request,
+                                                     const Plan& plan) const {
+  std::vector<std::string> wanted, unknown;
+  if (!request.prompt_embeds) wanted.push_back(request.prompt);
+  if (plan.classifier_free) wanted.push_back(request.negative_prompt.value_or(""));
+  for (const auto& prompt : wanted) {
+    const auto is_prompt = [&](const auto& e) { return e.first == prompt; };
+    if (std::ranges::none_of(embeddings_, is_prompt) &&
+        std::ranges::find(unknown, prompt) == unknown.end())
+      unknown.push_back(prompt);
   }
-  return embeddings_.front().second;
+  return unknown;
 }
 
-Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& plan) {
+MemoryPlan Pipeline::plan_memory(const GenerateRequest& request, const Plan& plan) const {
+  const Workload work{.text_tokens = checkpoint_.max_sequence_length,
+                      .rows = plan.rows,
+                      .columns = plan.columns,
+                      .batch = plan.latents ? plan.latents->shape(0) : 1,
+                      .passes = plan.classifier_free ? 2 : 1,
+                      .encodes = !prompts_to_encode(request, plan).empty(),
+                      .vae_tiling = request.vae_tiling,
+                      .next = request.next,
+                      .low_ram = memory_.low_ram,
+                      .budget_bytes = memory_.budget_bytes.value_or(usable_memory_bytes()),
+                      .has_text_encoder = text_encoder_.has_value()};
+  const auto memory = flux2::plan_memory(checkpoint_, options_, bytes_, work);
+  expect_fits(memory, work, plan.width, plan.height, memory_.budget_bytes.has_value());
+  return memory;
+}
+
+void Pipeline::load_text(const MemoryPlan& memory) {
+  if (!tokenizer_) tokenizer_ = tokenizer::Tokenizer::load(checkpoint_.tokenizer);
+  if (memory.stream_text_encoder) {
+    text_encoder_.reset();
+    if (!streamed_text_encoder_) streamed_text_encoder_.emplace(checkpoint_, options_);
+  } else if (!text_encoder_) {
+    text_encoder_ = checkpoint_.load_text_encoder(options_);
+  }
+}
+
+/// What an earlier request left is used as it is, unless it is more than may be in memory now.
+void Pipeline::load_transformer(const MemoryPlan& memory) {
+  if (memory.streamed_blocks > 0) transformer_.reset();
+  if (streamed_transformer_ && streamed_transformer_->streamed_blocks() < memory.streamed_blocks)
+    streamed_transformer_.reset();
+  if (transformer_ || streamed_transformer_) return;
+  if (memory.streamed_blocks > 0)
+    streamed_transformer_.emplace(checkpoint_, options_,
+                                  memory.block_count - memory.streamed_blocks);
+  else
+    transformer_ = checkpoint_.load_transformer(options_);
+}
+
+void Pipeline::load_vae() {
+  if (!vae_) vae_ = checkpoint_.load_vae(options_);
+}
+
+void Pipeline::encode(const std::vector<std::string>& prompts) {
+  std::vector<qwen3::TokenRow> rows;
+  for (const auto& prompt : prompts) {
+    auto tokens = tokenizer::encode_prompt(*tokenizer_, prompt, checkpoint_.max_sequence_length);
+    rows.push_back({.ids = std::move(tokens.ids), .length = tokens.length});
+  }
+  std::vector<mx::array> embeds;
+  if (streamed_text_encoder_) {
+    embeds = (*streamed_text_encoder_)(rows);
+  } else {
+    for (const auto& row : rows) embeds.push_back((*text_encoder_)({&row, 1}));
+    mx::eval(embeds);
+  }
+  for (std::size_t i = 0; i < prompts.size(); ++i)
+    embeddings_.emplace_front(prompts[i], std::move(embeds[i]));
+  while (embeddings_.size() > kKeptEmbeddings) embeddings_.pop_back();
+}
+
+const mx::array& Pipeline::embedding(const std::string& prompt) const {
+  return std::ranges::find(embeddings_, prompt, [](const auto& e) { return e.first; })->second;
+}
+
+Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& plan) const {
   const auto given = [&](const std::filesystem::path& path) {
     auto embeds = read_tensor(path, "prompt_embeds");
     const int features = checkpoint_.transformer.joint_attention_dim;
@@ -169,12 +219,12 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& 
   };
   const int batch = plan.latents ? plan.latents->shape(0) : 1;
   const auto positive =
-      request.prompt_embeds ? given(*request.prompt_embeds) : encode(request.prompt);
+      request.prompt_embeds ? given(*request.prompt_embeds) : embedding(request.prompt);
   if (request.save_prompt_embeds)
     write_tensor(*request.save_prompt_embeds, "prompt_embeds", positive, request.overwrite);
   Prompts prompts{for_batch(positive, batch), std::nullopt};
   if (plan.classifier_free)
-    prompts.negative = for_batch(encode(request.negative_prompt.value_or("")), batch);
+    prompts.negative = for_batch(embedding(request.negative_prompt.value_or("")), batch);
   return prompts;
 }
 
@@ -186,43 +236,57 @@ mx::array Pipeline::starting_noise(const GenerateRequest& request, const Plan& p
   return tokens_from_grid(mx::astype(noise, options_.dtype));
 }
 
+std::vector<mx::array> Pipeline::velocities(const std::vector<TransformerInput>& passes) const {
+  if (streamed_transformer_) return (*streamed_transformer_)(passes);
+  std::vector<mx::array> velocities;
+  for (const auto& pass : passes)
+    velocities.push_back(
+        (*transformer_)(pass.latents, pass.prompt_embeds, pass.timestep, pass.rope));
+  return velocities;
+}
+
 mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array latents,
                             GenerateResult& result, const ProgressCallback& progress) const {
   const auto ids = image_position_ids(plan.rows, plan.columns);
-  const auto rope = transformer_->rope(prompts.positive.shape(1), ids);
-  const auto negative_rope =
-      prompts.negative ? transformer_->rope(prompts.negative->shape(1), ids) : rope;
+  const auto rope_for = [&](const mx::array& embeds) {
+    const int length = embeds.shape(1);
+    return transformer_ ? transformer_->rope(length, ids) : streamed_transformer_->rope(length, ids);
+  };
+  const auto positive_rope = rope_for(prompts.positive);
+  const auto negative_rope = prompts.negative ? rope_for(*prompts.negative) : positive_rope;
   const auto& [sigmas, timesteps] = plan.schedule;
 
   for (std::size_t i = 0; i < timesteps.size(); ++i) {
-    report(progress, Stage::denoise, static_cast<int>(i), plan.schedule.steps());
+    report(progress, {.stage = Stage::denoise,
+                      .done = static_cast<int>(i),
+                      .total = plan.schedule.steps()});
     const Stopwatch watch;
     // Rounded to the dtype of the latents before the division, as the reference does.
-    const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) /
-                   mx::array(1000.0f, options_.dtype);
-    auto velocity = (*transformer_)(latents, prompts.positive, t, rope);
-    if (prompts.negative)
-      velocity =
-          sampling::guide(velocity, (*transformer_)(latents, *prompts.negative, t, negative_rope),
-                          static_cast<float>(plan.guidance));
-    latents = sampling::euler_step(latents, velocity, sigmas[i], sigmas[i + 1]);
+    const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) / mx::array(1000.0f, options_.dtype);
+    std::vector<TransformerInput> passes{{latents, prompts.positive, t, positive_rope}};
+    if (prompts.negative) passes.push_back({latents, *prompts.negative, t, negative_rope});
+    const auto velocity = this->velocities(passes);
+    const auto guided = prompts.negative ? sampling::guide(velocity[0], velocity[1],
+                                                           static_cast<float>(plan.guidance))
+                                         : velocity[0];
+    latents = sampling::euler_step(latents, guided, sigmas[i], sigmas[i + 1]);
     mx::eval(latents);
     result.step_seconds.push_back(watch.seconds());
   }
-  report(progress, Stage::denoise, plan.schedule.steps(), plan.schedule.steps());
+  report(progress, {.stage = Stage::denoise,
+                    .done = plan.schedule.steps(),
+                    .total = plan.schedule.steps()});
   return latents;
 }
 
-std::vector<io::Image> Pipeline::decode(const mx::array& latents, const Plan& plan) const {
+std::vector<io::Image> Pipeline::decode(const mx::array& latents, const Plan& plan,
+                                        const VaePlan& how) const {
   const auto grid = unpack_latents(vae_->denormalize(latents), plan.rows, plan.columns);
-  const auto vae_plan = plan_decode(checkpoint_.vae, plan.vae_tiling, grid.shape(1), grid.shape(2),
-                                    options_.dtype, available_memory_bytes());
   std::vector<io::Image> images;
   for (int b = 0; b < grid.shape(0); ++b) {  // one at a time: memory for one picture only
-    const auto pixels = flux2::decode(
-        *vae_, mx::slice(grid, {b, 0, 0, 0}, {b + 1, grid.shape(1), grid.shape(2), grid.shape(3)}),
-        vae_plan);
-    images.push_back(to_image(pixels));
+    const auto one =
+        mx::slice(grid, {b, 0, 0, 0}, {b + 1, grid.shape(1), grid.shape(2), grid.shape(3)});
+    images.push_back(to_image(flux2::decode(*vae_, one, how)));
   }
   return images;
 }
@@ -230,34 +294,70 @@ std::vector<io::Image> Pipeline::decode(const mx::array& latents, const Plan& pl
 GenerateResult Pipeline::generate(const GenerateRequest& request,
                                   const ProgressCallback& progress) {
   const auto plan = this->plan(request);
+  const auto memory = plan_memory(request, plan);
   GenerateResult result;
   result.width = plan.width;
   result.height = plan.height;
   result.steps = plan.schedule.steps();
   result.guidance = plan.guidance;
+  result.memory = memory.report();
   result.warnings = checkpoint_.warnings;
   result.warnings.insert(result.warnings.end(), plan.warnings.begin(), plan.warnings.end());
 
   Stopwatch watch;
-  load(request, progress);
-  result.seconds[Stage::load] = watch.restart();
+  const auto lap = [&](Stage stage) { result.seconds[stage] += watch.restart(); };
+  /// Loads what the next stage needs; a stage of its own where not everything is loaded at once.
+  const auto load = [&](std::vector<std::function<void()>> parts) {
+    const int total = static_cast<int>(parts.size());
+    const bool is_first = !result.seconds.contains(Stage::load);
+    report(progress, {.stage = Stage::load,
+                      .total = total,
+                      .note = is_first && memory.is_notable ? result.memory.plan : ""});
+    for (int i = 0; i < total; ++i) {
+      parts[static_cast<std::size_t>(i)]();
+      report(progress, {.stage = Stage::load, .done = i + 1, .total = total});
+    }
+    lap(Stage::load);
+  };
+  const auto unknown = prompts_to_encode(request, plan);
+  const auto text = [&] {
+    if (!unknown.empty()) load_text(memory);
+  };
+  const auto transformer = [&] { load_transformer(memory); };
+  const auto vae = [&] { load_vae(); };
 
-  report(progress, Stage::encode_text, 0, 1);
+  if (memory.load_at_once)
+    load({text, transformer, vae});
+  else
+    load({text});
+
+  report(progress, {.stage = Stage::encode_text});
+  if (!unknown.empty()) encode(unknown);
   const auto prompts = this->prompts(request, plan);
-  report(progress, Stage::encode_text, 1, 1);
-  result.seconds[Stage::encode_text] = watch.restart();
+  streamed_text_encoder_.reset();
+  if (memory.drop_text_encoder) text_encoder_.reset();
+  mx::clear_cache();
+  report(progress, {.stage = Stage::encode_text, .done = 1});
+  lap(Stage::encode_text);
 
+  if (!memory.load_at_once) load({transformer});
   const auto latents = denoise(plan, prompts, starting_noise(request, plan), result, progress);
   expect_finite(latents);
   if (request.save_latents)
     write_tensor(*request.save_latents, "latents", mx::astype(latents, mx::float32),
                  request.overwrite);
-  result.seconds[Stage::denoise] = watch.restart();
+  if (memory.drop_transformer) {
+    transformer_.reset();
+    streamed_transformer_.reset();
+    mx::clear_cache();
+  }
+  lap(Stage::denoise);
 
-  report(progress, Stage::decode, 0, 1);
-  result.images = decode(latents, plan);
-  report(progress, Stage::decode, 1, 1);
-  result.seconds[Stage::decode] = watch.restart();
+  if (!memory.load_at_once) load({vae});
+  report(progress, {.stage = Stage::decode});
+  result.images = decode(latents, plan, memory.decode);
+  report(progress, {.stage = Stage::decode, .done = 1});
+  lap(Stage::decode);
   result.peak_memory_bytes = peak_memory_bytes();
   return result;
 }

@@ -9,6 +9,8 @@
 
 #include "klein/core/progress.h"
 #include "klein/models/flux2/checkpoint.h"
+#include "klein/models/flux2/memory_plan.h"
+#include "klein/models/flux2/streaming.h"
 #include "klein/models/flux2/transformer.h"
 #include "klein/models/flux2/vae.h"
 #include "klein/models/qwen3/text_encoder.h"
@@ -25,7 +27,7 @@ namespace klein::flux2 {
 class Pipeline {
  public:
   /// Weights are loaded when they are first needed.
-  Pipeline(Checkpoint checkpoint, const LoadOptions& options);
+  Pipeline(Checkpoint checkpoint, const LoadOptions& options, const MemoryOptions& memory = {});
 
   const Checkpoint& checkpoint() const { return checkpoint_; }
 
@@ -33,7 +35,8 @@ class Pipeline {
   ///
   /// Errors   Error(usage) for a request that this model cannot serve; Error(cancelled) when
   ///          `progress` says so; as Checkpoint::load_* on first use; Error(format), Error(shape)
-  ///          and Error(io) for the files that the request names
+  ///          and Error(io) for the files that the request names; Error(memory) for a picture that
+  ///          cannot fit
   GenerateResult generate(const GenerateRequest& request, const ProgressCallback& progress);
 
  private:
@@ -44,19 +47,32 @@ class Pipeline {
   };
 
   Plan plan(const GenerateRequest& request) const;
-  void load(const GenerateRequest& request, const ProgressCallback& progress);
-  mx::array encode(const std::string& prompt);
-  Prompts prompts(const GenerateRequest& request, const Plan& plan);
+  MemoryPlan plan_memory(const GenerateRequest& request, const Plan& plan) const;
+  std::vector<std::string> prompts_to_encode(const GenerateRequest& request,
+                                             const Plan& plan) const;
+  void load_text(const MemoryPlan& memory);
+  void load_transformer(const MemoryPlan& memory);
+  void load_vae();
+  void encode(const std::vector<std::string>& prompts);
+  const mx::array& embedding(const std::string& prompt) const;
+  Prompts prompts(const GenerateRequest& request, const Plan& plan) const;
   mx::array starting_noise(const GenerateRequest& request, const Plan& plan) const;
+  std::vector<mx::array> velocities(const std::vector<TransformerInput>& passes) const;
   mx::array denoise(const Plan& plan, const Prompts& prompts, mx::array latents,
                     GenerateResult& result, const ProgressCallback& progress) const;
-  std::vector<io::Image> decode(const mx::array& latents, const Plan& plan) const;
+  std::vector<io::Image> decode(const mx::array& latents, const Plan& plan,
+                                const VaePlan& how) const;
 
   Checkpoint checkpoint_;
   LoadOptions options_;
+  MemoryOptions memory_;
+  ModelBytes bytes_;
   std::optional<tokenizer::Tokenizer> tokenizer_;
+  // Of each network the whole or the streamed one, and only while it is needed.
   std::optional<qwen3::TextEncoder> text_encoder_;
+  std::optional<StreamedTextEncoder> streamed_text_encoder_;
   std::optional<Transformer> transformer_;
+  std::optional<StreamedTransformer> streamed_transformer_;
   std::optional<Vae> vae_;
   std::list<std::pair<std::string, mx::array>> embeddings_;  ///< Of the last prompts, newest first.
 };

@@ -28,33 +28,44 @@ nn::RopeTables Transformer::rope(int text_length,
   return nn::rope_tables(ids, config.axes_dims_rope, config.rope_theta);
 }
 
-mx::array Transformer::operator()(const mx::array& latents, const mx::array& prompt_embeds,
-                                  const mx::array& timestep, const nn::RopeTables& rope) const {
-  expect_last_axis(latents, config.in_channels, "latents");
-  expect_last_axis(prompt_embeds, config.joint_attention_dim, "prompt embeddings");
-  const auto dtype = latents.dtype();
-  const int batch = latents.shape(0), text_length = prompt_embeds.shape(1);
-
+Transformer::Conditioning Transformer::condition(const mx::array& timestep,
+                                                 mx::Dtype dtype) const {
   // The product is rounded to `dtype` on purpose: in bfloat16 a timestep of 967.38 becomes 968.
   const auto t = mx::astype(timestep, dtype) * mx::array(1000.0f, dtype);
   const auto sinusoid = nn::sinusoidal_embedding(t, config.timestep_guidance_channels);
   const auto activated = ops::silu(timestep_embedder(mx::astype(sinusoid, dtype)));
-  const auto image_modulation = double_stream_modulation_img(activated);
-  const auto text_modulation = double_stream_modulation_txt(activated);
-  const auto joined_modulation = single_stream_modulation(activated);
+  return {.activated = activated,
+          .image = double_stream_modulation_img(activated),
+          .text = double_stream_modulation_txt(activated),
+          .joined = single_stream_modulation(activated)};
+}
 
-  JointAttention::Streams x{.image = x_embedder(latents), .text = context_embedder(prompt_embeds)};
-  for (const auto& block : transformer_blocks)
-    x = block(x, image_modulation, text_modulation, rope);
+JointAttention::Streams Transformer::embed(const mx::array& latents,
+                                           const mx::array& prompt_embeds) const {
+  expect_last_axis(latents, config.in_channels, "latents");
+  expect_last_axis(prompt_embeds, config.joint_attention_dim, "prompt embeddings");
+  return {.image = x_embedder(latents), .text = context_embedder(prompt_embeds)};
+}
 
-  auto joined = mx::concatenate({x.text, x.image}, 1);
-  for (const auto& block : single_transformer_blocks)
-    joined = block(joined, joined_modulation[0], rope);
-
+mx::array Transformer::finish(const mx::array& joined, const Conditioning& conditioning,
+                              int text_length) const {
   const auto image =
-      mx::slice(joined, {0, text_length, 0}, {batch, joined.shape(1), joined.shape(2)});
-  const auto [scale, shift] = chunk<2>(norm_out(activated));
+      mx::slice(joined, {0, text_length, 0}, {joined.shape(0), joined.shape(1), joined.shape(2)});
+  const auto [scale, shift] = chunk<2>(norm_out(conditioning.activated));
   return proj_out(ops::modulated_layer_norm(image, scale, shift, config.eps));
+}
+
+mx::array Transformer::operator()(const mx::array& latents, const mx::array& prompt_embeds,
+                                  const mx::array& timestep, const nn::RopeTables& rope) const {
+  auto x = embed(latents, prompt_embeds);
+  const auto conditioning = condition(timestep, latents.dtype());
+  for (const auto& block : transformer_blocks)
+    x = block(x, conditioning.image, conditioning.text, rope);
+
+  auto joined = join(x);
+  for (const auto& block : single_transformer_blocks)
+    joined = block(joined, conditioning.joined[0], rope);
+  return finish(joined, conditioning, prompt_embeds.shape(1));
 }
 
 void Transformer::visit(nn::Visitor& visitor) {
@@ -68,6 +79,10 @@ void Transformer::visit(nn::Visitor& visitor) {
   visitor.children("single_transformer_blocks", single_transformer_blocks);
   visitor.linear("norm_out.linear", norm_out);
   visitor.linear("proj_out", proj_out);
+}
+
+mx::array join(const JointAttention::Streams& streams) {
+  return mx::concatenate({streams.text, streams.image}, 1);
 }
 
 }  // namespace klein::flux2

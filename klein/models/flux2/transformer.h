@@ -10,6 +10,12 @@
 
 namespace klein::flux2 {
 
+/// What one pass through the transformer reads; see Transformer.
+struct TransformerInput {
+  mx::array latents, prompt_embeds, timestep;
+  nn::RopeTables rope;
+};
+
 /// The FLUX.2 transformer: noisy latent tokens and a prompt to the velocity of each token.
 ///
 /// Source   diffusers transformer_flux2.py, Flux2Transformer2DModel
@@ -31,6 +37,19 @@ struct Transformer {
 
   void visit(nn::Visitor& visitor);
 
+  /// What the timestep does to the blocks of each kind and to the end.
+  struct Conditioning {
+    mx::array activated;  ///< [B, dim]
+    std::vector<ModulationPart> image, text, joined;
+  };
+
+  /// The steps around the blocks, for whoever runs the blocks otherwise than one after the other
+  /// out of memory: condition, embed, the double-stream blocks, join, the others, finish.
+  Conditioning condition(const mx::array& timestep, mx::Dtype dtype) const;
+  JointAttention::Streams embed(const mx::array& latents, const mx::array& prompt_embeds) const;
+  mx::array finish(const mx::array& joined, const Conditioning& conditioning,
+                   int text_length) const;
+
   TransformerConfig config;
   nn::TimestepEmbedder timestep_embedder;
   Modulation double_stream_modulation_img, double_stream_modulation_txt, single_stream_modulation;
@@ -40,5 +59,8 @@ struct Transformer {
   nn::Linear norm_out;  ///< [2 * dim, dim]; scale rows first, unlike every other modulation.
   nn::Linear proj_out;
 };
+
+/// Text tokens before image tokens, as the single-stream blocks read them.
+mx::array join(const JointAttention::Streams& streams);
 
 }  // namespace klein::flux2

@@ -91,6 +91,15 @@ void DecoderLayer::visit(nn::Visitor& visitor) {
 }
 
 TextEncoder::TextEncoder(const TextEncoderConfig& config, std::vector<int> out_layers)
+    : TextEncoder(config, std::move(out_layers), /*with_layers=*/true) {}
+
+TextEncoder TextEncoder::without_layers(const TextEncoderConfig& config,
+                                        std::vector<int> out_layers) {
+  return {config, std::move(out_layers), /*with_layers=*/false};
+}
+
+TextEncoder::TextEncoder(const TextEncoderConfig& config, std::vector<int> out_layers,
+                         bool with_layers)
     : config_(config),
       out_layers_(std::move(out_layers)),
       embed_tokens_(config.vocab_size, config.hidden_size) {
@@ -99,9 +108,10 @@ TextEncoder::TextEncoder(const TextEncoderConfig& config, std::vector<int> out_l
     throw Error(ErrorKind::shape,
                 fmt::format("expected text encoder layers between 0 and {}, got [{}]",
                             config.num_hidden_layers, fmt::join(out_layers_, ", ")));
-  const int needed = std::ranges::max(out_layers_);
-  for (int i = 0; i < needed; ++i) layers_.emplace_back(config);
-  if (needed == config.num_hidden_layers) norm_ = mx::ones({config.hidden_size});
+  layer_count_ = std::ranges::max(out_layers_);
+  if (with_layers)
+    for (int i = 0; i < layer_count_; ++i) layers_.emplace_back(config);
+  if (layer_count_ == config.num_hidden_layers) norm_ = mx::ones({config.hidden_size});
 }
 
 int TextEncoder::out_features() const {
@@ -109,6 +119,12 @@ int TextEncoder::out_features() const {
 }
 
 mx::array TextEncoder::operator()(std::span<const TokenRow> rows) const {
+  auto state = begin(rows);
+  for (const auto& layer : layers_) run(layer, state);
+  return finish(state);
+}
+
+TextEncoder::State TextEncoder::begin(std::span<const TokenRow> rows) const {
   std::vector<int> ids, lengths;
   const int length = rows.empty() ? 0 : static_cast<int>(rows.front().ids.size());
   for (const auto& row : rows) {
@@ -126,16 +142,33 @@ mx::array TextEncoder::operator()(std::span<const TokenRow> rows) const {
   }
 
   const auto index = mx::array(ids.begin(), {static_cast<int>(rows.size()), length}, mx::int32);
-  auto x = embed_tokens_(index);
-  const auto rope = nn::rope_tables(length, config_.head_dim, config_.rope_theta, x.dtype());
+  const auto x = embed_tokens_(index);
+  State state{.x = x,
+              .rope = nn::rope_tables(length, config_.head_dim, config_.rope_theta, x.dtype()),
+              .lengths = std::move(lengths),
+              .out = std::vector<mx::array>(out_layers_.size(), x)};
+  keep(state);
+  return state;
+}
 
-  std::vector<mx::array> states{x};  // states[i]: the residual stream after i layers
-  for (const auto& layer : layers_) states.push_back(x = layer(x, rope, lengths));
-  if (norm_)  // transformers hands over the last state normed, and only that one
-    states.back() = ops::rms_norm_rounded_twice(states.back(), *norm_, config_.rms_norm_eps);
-  std::vector<mx::array> chosen;
-  for (const int i : out_layers_) chosen.push_back(states[static_cast<std::size_t>(i)]);
-  return mx::concatenate(chosen, -1);
+void TextEncoder::run(const DecoderLayer& layer, State& state) const {
+  state.x = layer(state.x, state.rope, state.lengths);
+  ++state.layers_done;
+  keep(state);
+}
+
+/// Of the residual stream after so many layers, what was asked for.
+void TextEncoder::keep(State& state) const {
+  for (std::size_t i = 0; i < out_layers_.size(); ++i)
+    if (out_layers_[i] == state.layers_done) state.out[i] = state.x;
+}
+
+mx::array TextEncoder::finish(const State& state) const {
+  auto out = state.out;
+  for (std::size_t i = 0; norm_ && i < out.size(); ++i)
+    if (out_layers_[i] == layer_count_)  // transformers norms the last state, and only that one
+      out[i] = ops::rms_norm_rounded_twice(out[i], *norm_, config_.rms_norm_eps);
+  return mx::concatenate(out, -1);
 }
 
 void TextEncoder::visit(nn::Visitor& visitor) {
@@ -152,7 +185,7 @@ bool TextEncoder::is_unused(const std::string& name) const {
   const char* end = name.data() + name.size();
   const auto parsed = std::from_chars(name.data() + prefix.size(), end, layer);
   return parsed.ec == std::errc() && parsed.ptr != end && *parsed.ptr == '.' &&
-         layer >= static_cast<int>(layers_.size()) && layer < config_.num_hidden_layers;
+         layer >= layer_count_ && layer < config_.num_hidden_layers;
 }
 
 }  // namespace klein::qwen3

@@ -71,12 +71,32 @@ class TextEncoder {
   /// Errors   Error(shape) when a layer is asked for that the model lacks, or none is
   TextEncoder(const TextEncoderConfig& config, std::vector<int> out_layers);
 
+  /// One whose layers the caller builds and runs, between begin() and finish().
+  static TextEncoder without_layers(const TextEncoderConfig& config, std::vector<int> out_layers);
+
   /// The hidden states after each of out_layers, side by side in that order.
   ///
   /// Shapes   rows: B prompts of L ids each -> [B, L, out_layers * hidden]
   /// Dtype    that the embedding table was filled for
   /// Errors   Error(shape) for rows of different lengths or an id outside the vocabulary
   mx::array operator()(std::span<const TokenRow> rows) const;
+
+  /// Prompts between two layers.
+  struct State {
+    mx::array x;  ///< [B, L, hidden], the residual stream
+    nn::RopeTables rope;
+    std::vector<int> lengths;    ///< Of the prompts.
+    std::vector<mx::array> out;  ///< What finish() puts side by side.
+    int layers_done = 0;
+  };
+
+  /// The steps of operator(): embed the prompts, run one layer, in the end join the outputs.
+  State begin(std::span<const TokenRow> rows) const;
+  void run(const DecoderLayer& layer, State& state) const;
+  mx::array finish(const State& state) const;
+
+  /// How many layers the outputs need.
+  int layer_count() const { return layer_count_; }
 
   void visit(nn::Visitor& visitor);
 
@@ -87,8 +107,12 @@ class TextEncoder {
   int out_features() const;
 
  private:
+  TextEncoder(const TextEncoderConfig& config, std::vector<int> out_layers, bool with_layers);
+  void keep(State& state) const;
+
   TextEncoderConfig config_;
   std::vector<int> out_layers_;
+  int layer_count_ = 0;
   nn::Embedding embed_tokens_;  ///< [vocab, hidden]
   std::vector<DecoderLayer> layers_;
   std::optional<mx::array>

@@ -1,0 +1,155 @@
+#include "klein/models/flux2/streaming.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "klein/models/flux2/part_loading.h"
+
+namespace klein::flux2 {
+namespace {
+
+constexpr std::string_view kDoubleBlocks = "transformer_blocks.";
+constexpr std::string_view kSingleBlocks = "single_transformer_blocks.";
+constexpr std::string_view kTextLayers = "model.layers.";
+
+std::string child_name(std::string_view list, int index) {
+  return fmt::format("{}{}.", list, index);
+}
+
+/// Sizes of a transformer that consists of the first blocks of another one.
+TransformerConfig first_blocks(TransformerConfig config, int blocks) {
+  const int doubles = std::min(blocks, config.num_layers);
+  config.num_single_layers = std::min(blocks - doubles, config.num_single_layers);
+  config.num_layers = doubles;
+  return config;
+}
+
+}  // namespace
+
+/// Where one pass stands.
+struct StreamedTransformer::Pass {
+  Transformer::Conditioning conditioning;
+  JointAttention::Streams streams;
+  mx::array joined;  ///< After the double-stream blocks.
+  const TransformerInput* input;
+};
+
+StreamedTransformer::StreamedTransformer(const Checkpoint& checkpoint, const LoadOptions& options,
+                                         int resident_blocks)
+    : options_(options), stem_(first_blocks(checkpoint.transformer, resident_blocks)) {
+  const auto& config = checkpoint.transformer;
+  const auto& source = checkpoint.transformer_source;
+  Transformer whole(config);
+  weights::expect_fit(whole, source.shapes, source.path.string());
+
+  std::vector<std::string> names;
+  for (int i = stem_.config.num_layers; i < config.num_layers; ++i)
+    names.push_back(child_name(kDoubleBlocks, i));
+  double_count_ = names.size();
+  for (int i = stem_.config.num_single_layers; i < config.num_single_layers; ++i)
+    names.push_back(child_name(kSingleBlocks, i));
+  for (const auto& name : names) streamed_.push_back(source.child(name));
+
+  const auto is_streamed = [&](const std::string& tensor) {
+    return std::ranges::any_of(names, [&](const auto& name) { return tensor.starts_with(name); });
+  };
+  fill_part(stem_, source.without(is_streamed), options.dtype, options.quantize_transformer);
+}
+
+/// Blocks [begin, end) of streamed_, one after the other.
+template <typename Block, typename Run>
+void StreamedTransformer::run_streamed(std::size_t begin, std::size_t end,
+                                       std::vector<Pass>& passes, const Run& run) const {
+  for (auto i = begin; i < end; ++i) {
+    streamed_[(i + 1) % streamed_.size()].advise(io::Advice::will_need);
+    Block block(stem_.config);
+    fill_part(block, streamed_[i], options_.dtype, options_.quantize_transformer);
+    std::vector<mx::array> results;
+    for (auto& pass : passes) {
+      run(block, pass);
+      results.insert(results.end(), {pass.streams.image, pass.streams.text, pass.joined});
+    }
+    mx::eval(results);  // before the block goes
+  }
+}
+
+std::vector<mx::array> StreamedTransformer::operator()(
+    std::span<const TransformerInput> passes) const {
+  std::vector<Pass> states;
+  for (const auto& input : passes) {
+    auto streams = stem_.embed(input.latents, input.prompt_embeds);
+    states.push_back({.conditioning = stem_.condition(input.timestep, input.latents.dtype()),
+                      .streams = streams,
+                      .joined = mx::array(0),
+                      .input = &input});
+  }
+  if (!streamed_.empty()) streamed_.front().advise(io::Advice::will_need);
+
+  const auto run_double = [](const DoubleBlock& block, Pass& pass) {
+    pass.streams = block(pass.streams, pass.conditioning.image, pass.conditioning.text,
+                         pass.input->rope);
+  };
+  const auto run_single = [](const SingleBlock& block, Pass& pass) {
+    pass.joined = block(pass.joined, pass.conditioning.joined[0], pass.input->rope);
+  };
+  for (const auto& block : stem_.transformer_blocks)
+    for (auto& state : states) run_double(block, state);
+  run_streamed<DoubleBlock>(0, double_count_, states, run_double);
+
+  for (auto& state : states) {
+    state.joined = join(state.streams);
+    state.streams = {.image = mx::array(0), .text = mx::array(0)};  // their memory
+  }
+  for (const auto& block : stem_.single_transformer_blocks)
+    for (auto& state : states) run_single(block, state);
+  run_streamed<SingleBlock>(double_count_, streamed_.size(), states, run_single);
+
+  std::vector<mx::array> velocities;
+  for (const auto& state : states)
+    velocities.push_back(stem_.finish(state.joined, state.conditioning,
+                                      state.input->prompt_embeds.shape(1)));
+  mx::eval(velocities);
+  return velocities;
+}
+
+StreamedTextEncoder::StreamedTextEncoder(const Checkpoint& checkpoint, const LoadOptions& options)
+    : config_(checkpoint.text_encoder),
+      options_(options),
+      stem_(qwen3::TextEncoder::without_layers(config_, checkpoint.text_encoder_out_layers)) {
+  const auto source = checkpoint.used_text_encoder_source();
+  qwen3::TextEncoder whole(config_, checkpoint.text_encoder_out_layers);
+  weights::expect_fit(whole, source.shapes, source.path.string());
+  for (int i = 0; i < stem_.layer_count(); ++i)
+    layers_.push_back(source.child(child_name(kTextLayers, i)));
+  fill_part(stem_,
+            source.without([](const std::string& name) { return name.starts_with(kTextLayers); }),
+            options.dtype, options.quantize_text_encoder);
+}
+
+std::vector<mx::array> StreamedTextEncoder::operator()(
+    std::span<const qwen3::TokenRow> prompts) const {
+  std::vector<qwen3::TextEncoder::State> states;
+  for (const auto& prompt : prompts) states.push_back(stem_.begin({&prompt, 1}));
+
+  if (!layers_.empty()) layers_.front().advise(io::Advice::will_need);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (i + 1 < layers_.size()) layers_[i + 1].advise(io::Advice::will_need);
+    qwen3::DecoderLayer layer(config_);
+    fill_part(layer, layers_[i], options_.dtype, options_.quantize_text_encoder);
+    std::vector<mx::array> results;
+    for (auto& state : states) {
+      stem_.run(layer, state);
+      results.push_back(state.x);
+    }
+    mx::eval(results);
+  }
+  std::vector<mx::array> features;
+  for (const auto& state : states) features.push_back(stem_.finish(state));
+  mx::eval(features);
+  return features;
+}
+
+}  // namespace klein::flux2

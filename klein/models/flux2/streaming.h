@@ -1,0 +1,67 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "klein/models/flux2/checkpoint.h"
+#include "klein/models/flux2/transformer.h"
+#include "klein/models/qwen3/text_encoder.h"
+#include "klein/tensor/mlx.h"
+
+/// Networks that are larger than the memory: a block is built from its file, runs, and goes with
+/// the pages that it was read from, while the system reads the next one. What they compute equals
+/// what the whole networks compute, bit for bit.
+namespace klein::flux2 {
+
+/// As Transformer, with most of its blocks on disk.
+class StreamedTransformer {
+ public:
+  /// The first `resident_blocks` blocks, double-stream ones first, stay in memory.
+  ///
+  /// Errors   as Checkpoint::load_transformer
+  StreamedTransformer(const Checkpoint& checkpoint, const LoadOptions& options,
+                      int resident_blocks);
+
+  /// The velocities of several passes, evaluated; a block is read once for all of them.
+  ///
+  /// Errors   as Transformer's operator()
+  std::vector<mx::array> operator()(std::span<const TransformerInput> passes) const;
+
+  nn::RopeTables rope(int text_length, const std::vector<nn::PositionId>& image_ids) const {
+    return stem_.rope(text_length, image_ids);
+  }
+
+  int streamed_blocks() const { return static_cast<int>(streamed_.size()); }
+
+ private:
+  struct Pass;
+  template <typename Block, typename Run>
+  void run_streamed(std::size_t begin, std::size_t end, std::vector<Pass>& passes,
+                    const Run& run) const;
+
+  LoadOptions options_;
+  Transformer stem_;                  ///< What is not in a block, and the blocks that stay.
+  std::vector<PartSource> streamed_;  ///< The other blocks, double-stream ones first.
+  std::size_t double_count_ = 0;      ///< Of streamed_.
+};
+
+/// As qwen3::TextEncoder, with its layers on disk.
+class StreamedTextEncoder {
+ public:
+  /// Errors   as Checkpoint::load_text_encoder
+  StreamedTextEncoder(const Checkpoint& checkpoint, const LoadOptions& options);
+
+  /// The features of each prompt by itself, evaluated; a layer is read once for all of them.
+  ///
+  /// Shapes   -> [1, L, out_layers * hidden] each
+  /// Errors   as qwen3::TextEncoder's operator()
+  std::vector<mx::array> operator()(std::span<const qwen3::TokenRow> prompts) const;
+
+ private:
+  qwen3::TextEncoderConfig config_;
+  LoadOptions options_;
+  qwen3::TextEncoder stem_;  ///< Without layers.
+  std::vector<PartSource> layers_;
+};
+
+}  // namespace klein::flux2
