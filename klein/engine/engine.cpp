@@ -1,48 +1,22 @@
 #include "klein/engine/engine.h"
 
 #include <algorithm>
-#include <new>
 #include <optional>
-#include <stdexcept>
-#include <string_view>
 
 #include <fmt/format.h>
 
 #include "klein/core/error.h"
 #include "klein/core/stopwatch.h"
 #include "klein/engine/device_thread.h"
-#include "klein/engine/find_model.h"
+#include "klein/engine/open_model.h"
 #include "klein/models/flux2/flops.h"
 #include "klein/models/flux2/pipeline.h"
+#include "klein/models/flux2/save.h"
 #include "klein/ops/linear.h"
 #include "klein/tensor/device.h"
 
 namespace klein {
 namespace {
-
-/// MLX reports a failed allocation as a runtime error whose text says so.
-bool is_out_of_memory(const std::exception& e) {
-  const std::string_view text = e.what();
-  return dynamic_cast<const std::bad_alloc*>(&e) != nullptr ||
-         text.find("Unable to allocate") != std::string_view::npos ||
-         text.find("out of memory") != std::string_view::npos ||
-         text.find("Attempting to allocate") != std::string_view::npos;
-}
-
-/// Foreign exceptions become ours, once, at the border of the library.
-template <typename Work>
-auto translated(Work&& work) {
-  try {
-    return work();
-  } catch (const Error&) {
-    throw;
-  } catch (const std::exception& e) {
-    if (is_out_of_memory(e))
-      throw Error(ErrorKind::memory, std::string("not enough memory: ") + e.what(),
-                  "Ask for a smaller picture.");
-    throw Error(ErrorKind::internal, e.what());
-  }
-}
 
 constexpr double kGiga = 1e9;
 constexpr double kLowRamCacheGb = 1.0;
@@ -51,7 +25,8 @@ std::optional<std::uint64_t> bytes_from(const std::optional<double>& gigabytes, 
   if (!gigabytes) return std::nullopt;
   constexpr double most = 1e9;
   if (!(*gigabytes > 0.0 && *gigabytes < most))
-    throw Error(ErrorKind::usage, fmt::format("expected a {} above 0 GB, got {}", what, *gigabytes));
+    throw Error(ErrorKind::usage,
+                fmt::format("expected a {} above 0 GB, got {}", what, *gigabytes));
   return static_cast<std::uint64_t>(*gigabytes * kGiga);
 }
 
@@ -87,8 +62,9 @@ struct Engine::Impl {
         limit_memory(memory);
         const auto location =
             find_model(options_.model, {.base_model = options_.base_model, .progress = progress});
-        pipeline_.emplace(flux2::Checkpoint::read(model_files(location, progress)), load_options(),
-                          memory);
+        pipeline_.emplace(
+            flux2::Checkpoint::read(model_files(options_, location, {.progress = progress})),
+            load_options(options_), memory);
       });
     });
     const auto& checkpoint = pipeline_->checkpoint();
@@ -103,30 +79,6 @@ struct Engine::Impl {
   /// The arrays die where they were made.
   ~Impl() {
     thread_.run([this] { pipeline_.reset(); });
-  }
-
-  flux2::ModelFiles model_files(const ModelLocation& location,
-                                const ProgressCallback& progress) const {
-    const auto replacement = [&](const std::optional<std::string>& name, const char* part) {
-      return name ? std::optional(find_replacement(*name, part, {.progress = progress}))
-                  : std::nullopt;
-    };
-    return {.model = location.path,
-            .transformer = replacement(options_.transformer, "transformer"),
-            .text_encoder = replacement(options_.text_encoder, "text_encoder"),
-            .vae = replacement(options_.vae, "vae"),
-            .tokenizer = replacement(options_.tokenizer, "tokenizer"),
-            .variant = location.variant,
-            .fetch = [location, progress](const std::string& part) {
-              return find_part(location, part, {.progress = progress});
-            }};
-  }
-
-  flux2::LoadOptions load_options() const {
-    return {.dtype = mlx_dtype(options_.precision),
-            .quantize_transformer = options_.quantize_transformer,
-            .quantize_text_encoder = options_.quantize_text_encoder,
-            .quantize_vae = options_.quantize_vae};
   }
 
   flux2::MemoryOptions memory_options() const {
@@ -170,6 +122,15 @@ const ModelInfo& Engine::info() const {
 GenerateResult Engine::generate(const GenerateRequest& request, const ProgressCallback& progress) {
   return impl_->thread_.run(
       [&] { return translated([&] { return impl_->generate(request, progress); }); });
+}
+
+SaveResult Engine::save(const SaveRequest& request, const ProgressCallback& progress) {
+  return impl_->thread_.run([&] {
+    return translated([&] {
+      return flux2::save(impl_->pipeline_->checkpoint(), load_options(impl_->options_), request,
+                         progress);
+    });
+  });
 }
 
 BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback& progress) {
