@@ -97,7 +97,7 @@ void print(const PartDescription& part, std::ostream& out) {
   auto text = fmt::format("{:.1f} M parameters, {}", static_cast<double>(part.parameters) / 1e6,
                           bytes_text(part.bytes));
   if (!part.convention.empty()) text += fmt::format(", names of {}", part.convention);
-  if (!part.saved_by.empty()) text += ", saved by " + io::printable(part.saved_by);
+  if (!part.saved_by.empty()) text += ", metadata of " + io::printable(part.saved_by);
   out << '\n' << line(part.name, text);
   for (const auto& format : part.formats)
     out << line("",

@@ -183,7 +183,8 @@ class Saver {
     part(c.vae_source, "vae", options_.quantize_vae, bfl ? "ae.safetensors" : "");
     write_json_files();
     copy_tokenizer();
-    report(0);  // the last chance to stop
+    ++done_;
+    report(0);
     folder_.commit();
     for (auto& file : result_.files) {
       file = folder_.final_path() / file.lexically_relative(folder_.path());
@@ -194,7 +195,7 @@ class Saver {
   }
 
  private:
-  /// Progress counts the tensors of the source.
+  /// Progress counts the tensors of the source, and one for all that is no tensor.
   void count_tensors() {
     for (const auto* source : {&checkpoint_.transformer_source, &checkpoint_.text_encoder_source,
                                &checkpoint_.vae_source})
@@ -314,7 +315,7 @@ class Saver {
   SaveLayout layout_;
   const ProgressCallback& progress_;
   NewFolder folder_;
-  std::int64_t done_ = 0, total_ = 0;
+  std::int64_t done_ = 0, total_ = 1;
   SaveResult result_;
 };
 
