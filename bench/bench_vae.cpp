@@ -1,7 +1,11 @@
 // Seconds and peak memory of the autoencoder at the size of FLUX.2 Klein with random weights, one
 // case a process: a peak is that of the process.
 //
-//   bench_vae decode|encode off|exact|diffusers HEIGHT [WIDTH] [bfloat16|float32] [STRIP_ROWS]
+//   bench_vae decode|encode off|exact|diffusers|compare HEIGHT [WIDTH] [bfloat16|float32]
+//             [STRIP_ROWS]
+//
+// `compare` prints how far exact is from the whole: the largest difference against the largest
+// value, and the mean one against the standard deviation.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -72,10 +76,25 @@ int measure(int argc, char** argv) {
                          mx::random::key(0)),
       dtype);
   mx::eval(input);
+  const auto run = [&] {
+    auto result = decode ? flux2::decode(vae, input, plan) : flux2::encode(vae, input, plan);
+    mx::eval(result);
+    return result;
+  };
+  if (how == "compare") {
+    const auto whole = mx::astype(run(), mx::float32);
+    plan.tiling = VaeTiling::exact;
+    const auto apart = mx::abs(mx::astype(run(), mx::float32) - whole);
+    auto largest = mx::max(apart) / mx::max(mx::abs(whole));
+    auto mean = mx::mean(apart) / mx::std(whole);
+    std::printf("%s %dx%d strips %d: largest difference %.3g, mean %.3g\n", argv[1], height, width,
+                plan.strip_rows, static_cast<double>(largest.item<float>()),
+                static_cast<double>(mean.item<float>()));
+    return 0;
+  }
   const auto before = peak_memory_bytes();
   const Stopwatch watch;
-  auto result = decode ? flux2::decode(vae, input, plan) : flux2::encode(vae, input, plan);
-  mx::eval(result);
+  const auto result = run();
   const double seconds = watch.seconds();
   const auto wide = mx::astype(result, mx::float32);
   std::printf("%s %s %dx%d strips %d: %.2f s, peak %.3f GB, before %.3f GB, mean %.6f std %.6f\n",

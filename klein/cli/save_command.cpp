@@ -12,6 +12,7 @@
 #include "klein/cli/commands.h"
 #include "klein/cli/context.h"
 #include "klein/cli/flags.h"
+#include "klein/cli/lora_flags.h"
 #include "klein/cli/progress_display.h"
 #include "klein/core/stopwatch.h"
 #include "klein/io/json.h"
@@ -22,13 +23,16 @@ namespace {
 
 struct Options {
   EngineOptions engine;
+  LoraFlags loras;
   SaveRequest request;
   bool quiet = false;
   bool json = false;
 };
 
-void run(const Options& options, Context& context) {
+void run(Options& options, Context& context) {
   const Stopwatch watch;
+  std::vector<std::string> warnings;
+  options.engine.loras = options.loras.choices(warnings);
   ProgressDisplay display(context.err, progress_form(options.quiet, context.terminal_columns()),
                           context.terminal_columns);
   const auto show = [&](const Progress& progress) {
@@ -38,7 +42,8 @@ void run(const Options& options, Context& context) {
   const auto model = context.load_model(options.engine, show);
   const auto result = model.save(options.request, show);
   display.finish();
-  for (const auto& warning : result.warnings)
+  warnings.insert(warnings.end(), result.warnings.begin(), result.warnings.end());
+  for (const auto& warning : warnings)
     context.err << "warning: " << io::printable(warning, 4000) << '\n';
   display.say(fmt::format("{}: {} {}, {}, {}",
                           io::printable(options.request.folder.string(), 4000), result.files.size(),
@@ -53,7 +58,7 @@ void run(const Options& options, Context& context) {
                                {"bytes", result.bytes},
                                {"seconds", watch.seconds()},
                                {"model", options.engine.model},
-                               {"warnings", result.warnings}};
+                               {"warnings", warnings}};
   context.out << json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
 }
 
@@ -61,7 +66,7 @@ void run(const Options& options, Context& context) {
 
 void add_save_command(CLI::App& app, Context& context) {
   auto o = std::make_shared<Options>();  // kept alive by the callback
-  auto* command = app.add_subcommand("save", "Write a model to a folder, quantized if you like");
+  auto* command = app.add_subcommand("save", "Write a model to a folder, with LoRAs merged in, quantized");
   add_value(*command, "--path", value::kFile, "Folder to write: a new or empty one",
             [o = o.get()](const std::string& text) { o->request.folder = text; })
       ->required();
@@ -75,6 +80,7 @@ void add_save_command(CLI::App& app, Context& context) {
   add_model_flag(*command, o->engine.model);
   add_source_flags(*command, o->engine);
   add_quantize_flags(*command, o->engine);
+  add_lora_flags(*command, o->loras);
   add_device_flag(*command, o->engine);
   command->add_flag("--quiet", o->quiet, "No progress");
   command->add_flag("--json", o->json, "Print one JSON object");

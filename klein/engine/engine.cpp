@@ -8,6 +8,7 @@
 #include "klein/core/error.h"
 #include "klein/core/stopwatch.h"
 #include "klein/engine/device_thread.h"
+#include "klein/engine/find_lora.h"
 #include "klein/engine/open_model.h"
 #include "klein/models/flux2/flops.h"
 #include "klein/models/flux2/pipeline.h"
@@ -62,9 +63,13 @@ struct Engine::Impl {
         limit_memory(memory);
         const auto location =
             find_model(options_.model, {.base_model = options_.base_model, .progress = progress});
-        pipeline_.emplace(
-            flux2::Checkpoint::read(model_files(options_, location, {.progress = progress})),
-            load_options(options_), memory);
+        auto checkpoint =
+            flux2::Checkpoint::read(model_files(options_, location, {.progress = progress}));
+        load_options_ = load_options(options_);
+        for (const auto& [name, scale] : options_.loras)
+          load_options_.loras.push_back(
+              flux2::read_lora(find_lora(name, progress), scale, checkpoint));
+        pipeline_.emplace(std::move(checkpoint), load_options_, memory);
       });
     });
     const auto& checkpoint = pipeline_->checkpoint();
@@ -78,7 +83,10 @@ struct Engine::Impl {
 
   /// The arrays die where they were made.
   ~Impl() {
-    thread_.run([this] { pipeline_.reset(); });
+    thread_.run([this] {
+      pipeline_.reset();
+      load_options_ = {};
+    });
   }
 
   flux2::MemoryOptions memory_options() const {
@@ -104,6 +112,7 @@ struct Engine::Impl {
   }
 
   EngineOptions options_;
+  flux2::LoadOptions load_options_;
   std::optional<flux2::Pipeline> pipeline_;
   ModelInfo info_;
   DeviceThread thread_;
@@ -127,8 +136,7 @@ GenerateResult Engine::generate(const GenerateRequest& request, const ProgressCa
 SaveResult Engine::save(const SaveRequest& request, const ProgressCallback& progress) {
   return impl_->thread_.run([&] {
     return translated([&] {
-      return flux2::save(impl_->pipeline_->checkpoint(), load_options(impl_->options_), request,
-                         progress);
+      return flux2::save(impl_->pipeline_->checkpoint(), impl_->load_options_, request, progress);
     });
   });
 }

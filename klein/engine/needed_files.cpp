@@ -29,6 +29,18 @@ bool is_numbered(const std::string& stem) {
          std::ranges::all_of(stem, [](unsigned char c) { return std::isdigit(c) != 0; });
 }
 
+/// Whether files are in diffusers' layout, even where model_index.json did not come yet: mflux
+/// numbers its shards, and has no other names for weights.
+bool is_diffusers(const hub::FileTree& tree) {
+  return tree.names.contains(kIndex) ||
+         std::ranges::any_of(tree.names, [](const std::string& name) {
+           const auto slash = name.find('/');
+           return slash != name.npos && has_weights(name.substr(0, slash)) &&
+                  name.ends_with(".safetensors") &&
+                  !is_numbered(name.substr(slash + 1, name.find('.') - slash - 1));
+         });
+}
+
 /// Collects what is needed of one tree, and what of it is not there.
 class Needs {
  public:
@@ -125,19 +137,19 @@ bool is_in_folders(const hub::FileTree& tree) {
 std::vector<std::string> needed_files(const hub::FileTree& tree,
                                       const std::vector<std::string>& parts) {
   Needs needs(tree);
-  const bool is_diffusers = tree.names.contains(kIndex);
-  if (is_diffusers) needs.require(kIndex);
+  const bool has_configs = is_diffusers(tree);
+  if (has_configs) needs.require(kIndex);
   for (const std::string part : kModelParts) {
     if (!parts.empty() && std::ranges::find(parts, part) == parts.end()) continue;
     if (part == "tokenizer") {
       needs.require(kTokenizer);
       needs.take(part, {".json", ".txt", ".jinja"});
     } else if (has_weights(part)) {
-      if (is_diffusers || tree.names.contains(part + "/config.json"))
+      if (has_configs || tree.names.contains(part + "/config.json"))
         needs.require(part + "/config.json");
       needs.require_weights(part);
     } else {
-      if (is_diffusers) needs.require("scheduler/scheduler_config.json");
+      if (has_configs) needs.require("scheduler/scheduler_config.json");
       needs.take(part, {".json"});
     }
   }

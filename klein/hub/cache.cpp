@@ -1,6 +1,5 @@
 #include "klein/hub/cache.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <random>
@@ -73,20 +72,6 @@ std::optional<std::string> RepoCache::commit_of(const std::string& revision) con
   auto commit = io::read_text(ref, kMaxRefBytes);
   while (!commit.empty() && commit.back() == '\n') commit.pop_back();
   return is_commit(commit) ? std::optional(commit) : std::nullopt;
-}
-
-std::vector<std::string> RepoCache::commits() const {
-  std::vector<std::pair<fs::file_time_type, std::string>> found;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder_ / "snapshots", error)) {
-    const auto time = entry.last_write_time(error);
-    if (!error && is_commit(entry.path().filename().string()))
-      found.emplace_back(time, entry.path().filename().string());
-  }
-  std::ranges::sort(found, std::greater());
-  std::vector<std::string> commits;
-  for (auto& [time, commit] : found) commits.push_back(std::move(commit));
-  return commits;
 }
 
 std::map<std::string, fs::path> RepoCache::files(const std::string& commit) const {

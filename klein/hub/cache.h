@@ -5,7 +5,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 namespace klein::hub {
 
@@ -34,9 +33,6 @@ class RepoCache {
 
   /// The commit that a revision was when it was last asked for: a commit itself, or from refs/.
   std::optional<std::string> commit_of(const std::string& revision) const;
-
-  /// Commits that have a snapshot, the newest first.
-  std::vector<std::string> commits() const;
 
   /// Files of a snapshot whose content is there, by their names in the repository.
   std::map<std::string, std::filesystem::path> files(const std::string& commit) const;

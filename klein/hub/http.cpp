@@ -180,7 +180,7 @@ struct HttpClient::Impl {
     t.response.is_unreachable =
         code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
         code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_SSL_CONNECT_ERROR ||
-        code == CURLE_PEER_FAILED_VERIFICATION;
+        code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_URL_MALFORMAT;
   }
 };
 

@@ -209,12 +209,6 @@ class Fetch {
   std::exception_ptr error_;
 };
 
-/// The commits of the cache that may be what the revision means, the best first.
-std::vector<std::string> candidates(const RepoCache& cache, const std::string& revision) {
-  if (auto commit = cache.commit_of(revision)) return {*std::move(commit)};
-  return cache.commits();
-}
-
 bool is_complete(const RepoCache& cache, const std::string& commit, const Choose& choose) {
   const auto files = cache.files(commit);
   FileTree tree{
@@ -275,9 +269,10 @@ std::vector<NeededFile> plan(const Wanted& wanted, const Settings& settings,
 std::optional<fs::path> cached_snapshot(const Wanted& wanted, const Settings& settings) {
   if (!is_repo_id(wanted.repo)) return std::nullopt;
   const RepoCache cache(settings.cache, wanted.repo);
-  for (const auto& commit : candidates(cache, wanted.revision))
-    if (is_complete(cache, commit, wanted.choose)) return cache.snapshot(commit);
-  return std::nullopt;
+  // The ref is written last: a snapshot without one may be the beginning of a download.
+  const auto commit = cache.commit_of(wanted.revision);
+  if (!commit || !is_complete(cache, *commit, wanted.choose)) return std::nullopt;
+  return cache.snapshot(*commit);
 }
 
 bool has_part_of(const std::string& repo, const Settings& settings) {

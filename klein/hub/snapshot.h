@@ -58,8 +58,7 @@ std::vector<NeededFile> plan(const Wanted& wanted, const Settings& settings,
                              const ProgressCallback& progress = {});
 
 /// What snapshot() gives from the cache alone: the commit that the revision was when it was
-/// fetched, or where the cache never heard of the revision the newest commit. Nothing unless all
-/// that `choose` names is there.
+/// fetched. Nothing unless all that `choose` names is there.
 std::optional<std::filesystem::path> cached_snapshot(const Wanted& wanted,
                                                      const Settings& settings);
 

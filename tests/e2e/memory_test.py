@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pictures in little memory: streamed and resident weights draw the same, peaks are kept, refusals say why."""
+"""Pictures in little memory: they are the same, peaks are kept, refusals say why."""
 
 import re
 import unittest
@@ -8,42 +8,44 @@ import support
 from support import BASE, PROMPT, TINY
 
 DEMO = ("--model", "demo", "--device", "cpu", "--seed", "7", "--steps", "2")
+WHOLE = ("--vae-tiling", "off")  # strips round bfloat16 otherwise, here and there
 
 
 class MemoryTest(support.ProgramTest):
     def least_gb(self, *arguments):
         """What the program says that it needs at the very least."""
-        message = self.assert_fails(8, ("generate", *arguments, "--memory-budget", "0.01"), "got a budget of 0.01 GB")
+        message = self.assert_fails(8, ("generate", *arguments, "--quiet", "--memory-budget", "0.01"),
+                                    "got a budget of 0.01 GB")
         return float(re.search(r"expected at least ([\d.]+) GB of memory", message).group(1))
 
     def picture(self, name, *arguments):
         report = self.generate(*arguments, "--output", name, "--overwrite")
         return report, support.pixels(self.folder / name)
 
-    def check_streamed(self, *arguments):
+    def check_same_picture_in_the_least(self, *arguments):
         _, whole = self.picture("whole.png", *arguments)
         budget = self.least_gb(*arguments) + 0.01
-        report, streamed = self.picture("streamed.png", *arguments, "--memory-budget", budget)
-        self.assertGreater(report["memory"]["streamed_bytes"], 0)
+        report, small = self.picture("small.png", *arguments, "--memory-budget", budget)
         self.assertLessEqual(report["memory"]["expected_peak_bytes"], budget * 1e9)
-        self.assertTrue((whole == streamed).all())
+        self.assertLessEqual(report["peak_memory_bytes"], report["memory"]["expected_peak_bytes"])
+        self.assertTrue((whole == small).all())
 
-    def test_streamed_weights_draw_the_same_picture(self):
-        self.check_streamed(*DEMO, PROMPT)
-
-    def test_two_passes_share_a_streamed_block(self):
-        self.check_streamed(*BASE, "--seed", "1", "--steps", "2", "--guidance", "3", "--negative-prompt", "dull", PROMPT)
-
-    def test_float32_streams_too(self):
-        self.check_streamed(*TINY, "--seed", "1", "--dtype", "float32", PROMPT)
+    def test_the_least_memory_draws_the_same_picture(self):
+        self.check_same_picture_in_the_least(*DEMO, *WHOLE, PROMPT)
+        self.check_same_picture_in_the_least(*TINY, *WHOLE, "--seed", "1", "--dtype", "float32", PROMPT)
+        self.check_same_picture_in_the_least(*BASE, *WHOLE, "--seed", "1", "--steps", "2", "--guidance", "3",
+                                             "--negative-prompt", "dull", PROMPT)
 
     def test_low_ram_draws_the_same_picture_and_says_so(self):
-        _, whole = self.picture("whole.png", *DEMO, PROMPT)
-        result = self.klein("generate", *DEMO, "--low-ram", "--output", "low.png", PROMPT)
+        _, whole = self.picture("whole.png", *DEMO, *WHOLE, PROMPT)
+        _, low = self.picture("low.png", *DEMO, *WHOLE, "--low-ram", PROMPT)
+        self.assertTrue((whole == low).all())
+        result = self.klein("generate", *DEMO, "--low-ram", "--output", "strips.png", PROMPT)
         self.assertRegex(result.stderr, r"(?m)^memory: expected peak [\d.]+ GB of [\d.]+ GB, text encoder dropped "
                                         r"after the prompt, transformer dropped before the decoder, decoded in strips "
                                         r"of \d+ rows$")
-        self.assertTrue((whole == support.pixels(self.folder / "low.png")).all())
+        difference = abs(whole.astype(int) - support.pixels(self.folder / "strips.png"))
+        self.assertLess(difference.mean(), 0.5)
 
     def test_nothing_is_said_where_memory_abounds(self):
         self.assertNotIn("memory:", self.klein("generate", *TINY, PROMPT).stderr)
@@ -71,16 +73,6 @@ class MemoryTest(support.ProgramTest):
     def test_a_cache_limit_on_the_cpu_is_said_to_have_no_effect(self):
         report = self.generate(*TINY, "--mlx-cache-limit-gb", "2", PROMPT)
         self.assertIn("the cache limit has no effect on the CPU, which keeps no freed memory", report["warnings"])
-
-    def test_a_damaged_streamed_model_is_refused_before_the_first_step(self):
-        budget = self.least_gb(*TINY, PROMPT) + 0.01
-        model = self.model()
-        weights = model / "transformer/diffusion_pytorch_model.safetensors"
-        tensors = support.read_safetensors(weights)
-        tensors.pop(next(name for name in tensors if name.startswith("single_transformer_blocks.")))
-        support.write_safetensors(weights, **tensors)
-        self.assert_fails(5, ("generate", "--model", model, *TINY[2:], PROMPT, "--memory-budget", budget),
-                          "weights do not fit the model")
 
 
 if __name__ == "__main__":

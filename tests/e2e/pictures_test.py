@@ -70,6 +70,16 @@ class EqualToDiffusers(ProgramTest):
         self.assertLess(np.abs(a.astype(float) - wanted).mean(), 1.5)
 
 
+class InParts(ProgramTest):
+    def test_exact_strips_paint_the_same_picture(self):
+        size = (*TINY, *F32, "--seed", 3, "--width", 80, "--height", 176)  # strips have 64 rows
+        paint = {way: self.generate(PROMPT, *size, "--vae-tiling", way, "--output", f"{way}.png")
+                 for way in ("off", "exact", "diffusers")}
+        off, exact, tiles = (pixels(self.folder / report["files"][0]).astype(int) for report in paint.values())
+        self.assertLessEqual(np.abs(off - exact).max(), 1)
+        self.assertTrue(np.array_equal(off, tiles))  # smaller than a tile
+
+
 class ThroughFiles(ProgramTest):
     def test_a_seed_repeats_its_picture(self):
         report = self.generate(PROMPT, *TINY, "--seed", 5, 5, 6, "--rng", "mlx")

@@ -1,5 +1,6 @@
 // The autoencoder in parts: diffusers' tiles against diffusers, strips against the whole.
 
+#include <algorithm>
 #include <string>
 
 #include <doctest/doctest.h>
@@ -41,7 +42,7 @@ mx::array window(const mx::array& a, int top, int bottom, int left, int right) {
   return mx::slice(a, {0, top, left, 0}, {1, bottom, right, a.shape(3)});
 }
 
-bool equal(const mx::array& a, const mx::array& b) {
+bool same_bits(const mx::array& a, const mx::array& b) {
   return mx::array_equal(a, b).item<bool>();
 }
 
@@ -90,15 +91,15 @@ TEST_SUITE("parity/vae_tiling") {
       const auto d = blended(c, blended(b, tile(3, 3), 1, 8), 2, 8);
       const auto upper = mx::concatenate({window(a, 0, 24, 0, 24), window(b, 0, 24, 0, 24)}, 2);
       const auto lower = mx::concatenate({window(c, 0, 16, 0, 24), window(d, 0, 16, 0, 24)}, 2);
-      CHECK(equal(flux2::decode_in_tiles(vae, z, kTiles), mx::concatenate({upper, lower}, 1)));
+      CHECK(same_bits(flux2::decode_in_tiles(vae, z, kTiles), mx::concatenate({upper, lower}, 1)));
     }
   }
 
   TEST_CASE("a picture no larger than a tile is not cut") {
     const auto vae = vae_of("vae/autoencoder_a", mx::float32);
     const auto z = noise({1, 4, 3, 4}, mx::float32, 1), x = noise({1, 32, 24, 3}, mx::float32, 2);
-    CHECK(equal(flux2::decode_in_tiles(vae, z, kTiles), vae.decode(z)));
-    CHECK(equal(flux2::encode_in_tiles(vae, x, kTiles), vae.encode(x)));
+    CHECK(same_bits(flux2::decode_in_tiles(vae, z, kTiles), vae.decode(z)));
+    CHECK(same_bits(flux2::encode_in_tiles(vae, x, kTiles), vae.encode(x)));
   }
 
   TEST_CASE("strips give the picture and the latents of the whole") {

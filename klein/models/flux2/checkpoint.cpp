@@ -65,7 +65,8 @@ class Finder {
       throw Error(
           ErrorKind::not_found,
           fmt::format("expected a model folder or file, found none: {}", files.model.string()));
-    if (!fs::is_directory(files.model, error)) in_file_ = open_parts(files.model);
+    if (!fs::is_directory(files.model, error))
+      in_file_ = open_parts(weights::WeightFiles::open(files.model));
   }
 
   std::optional<PartSource> part(PartKind kind, const char* name,
@@ -218,7 +219,7 @@ void Checkpoint::expect_fitting_weights() const {
 
 Transformer Checkpoint::load_transformer(const LoadOptions& options) const {
   Transformer module(transformer);
-  fill_part(module, transformer_source, options.dtype, options.quantize_transformer);
+  fill_part(module, transformer_source, options);
   return module;
 }
 
@@ -230,13 +231,13 @@ PartSource Checkpoint::used_text_encoder_source() const {
 
 qwen3::TextEncoder Checkpoint::load_text_encoder(const LoadOptions& options) const {
   qwen3::TextEncoder module(text_encoder, text_encoder_out_layers);
-  fill_part(module, used_text_encoder_source(), options.dtype, options.quantize_text_encoder);
+  fill_part(module, used_text_encoder_source(), options);
   return module;
 }
 
 Vae Checkpoint::load_vae(const LoadOptions& options) const {
   Vae module(vae);
-  fill_part(module, vae_source, options.dtype, options.quantize_vae);
+  fill_part(module, vae_source, options);
   return module;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "klein/models/flux2/config.h"
+#include "klein/models/flux2/lora.h"
 #include "klein/models/flux2/model_files.h"
 #include "klein/models/flux2/transformer.h"
 #include "klein/models/flux2/vae.h"
@@ -22,6 +23,8 @@ struct LoadOptions {
   mx::Dtype dtype = mx::bfloat16;  ///< What is computed in.
   std::optional<quant::Target> quantize_transformer = {}, quantize_text_encoder = {},
                                quantize_vae = {};
+
+  std::vector<Lora> loras = {};  ///< Merged into the weights, before these are packed.
 };
 
 /// The parts of a model as far as they are there.

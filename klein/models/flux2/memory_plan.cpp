@@ -40,8 +40,7 @@ class PartMeter {
   PartBytes measure(const std::vector<std::pair<std::string, int>>& lists) {
     PartBytes part;
     for (const auto& [list, count] : lists)
-      for (int i = 0; i < count; ++i)
-        part.blocks.push_back(below(fmt::format("{}{}.", list, i)));
+      for (int i = 0; i < count; ++i) part.blocks.push_back(below(fmt::format("{}{}.", list, i)));
     const auto all = below("");
     part.stem = all - std::accumulate(part.blocks.begin(), part.blocks.end(), std::uint64_t{0});
     part.packing = packing_;
@@ -121,11 +120,11 @@ class Stages {
       : checkpoint_(checkpoint), options_(options), bytes_(bytes), work_(work) {
     const double number = static_cast<double>(mx::size_of(options.dtype));
     const double tokens = work.batch * (work.text_tokens + double(work.rows) * work.columns);
-    text_ = whole_bytes(kSlack *
-                        text_pass_bytes(checkpoint.text_encoder, work.text_tokens, number));
-    step_ = whole_bytes(
-        kSlack * (step_pass_bytes(checkpoint.transformer, tokens, number) +
-                  (work.passes - 1) * tokens * checkpoint.transformer.dim() * number));
+    text_ =
+        whole_bytes(kSlack * text_pass_bytes(checkpoint.text_encoder, work.text_tokens, number));
+    step_ =
+        whole_bytes(kSlack * (step_pass_bytes(checkpoint.transformer, tokens, number) +
+                              (work.passes - 1) * tokens * checkpoint.transformer.dim() * number));
     program_ = on_cpu() ? kProgramBytes : 0;
   }
 
@@ -152,8 +151,7 @@ class Stages {
     // Blocks on disk are packed in the middle of a step, others before the first.
     const auto work = plan.streamed_blocks > 0 ? step_ + t.packing : std::max(step_, t.packing);
     plan.step_bytes = always + resident + at_work + work;
-    const auto beside_decode =
-        always + (stays ? 0 : vae) + (plan.drop_transformer ? 0 : resident);
+    const auto beside_decode = always + (stays ? 0 : vae) + (plan.drop_transformer ? 0 : resident);
     const auto left = work_.budget_bytes > beside_decode ? work_.budget_bytes - beside_decode : 0;
     const int scale = 2;  // latent pixels a token
     plan.decode = plan_decode(checkpoint_.vae, work_.vae_tiling, scale * work_.rows,
@@ -196,10 +194,10 @@ ModelBytes bytes_of(const Checkpoint& c, const LoadOptions& options) {
   const int layers = std::ranges::max(c.text_encoder_out_layers);
   return {.text_encoder = PartMeter(text, options, options.quantize_text_encoder)
                               .measure({{"model.layers.", layers}}),
-          .transformer = PartMeter(c.transformer_source, options, options.quantize_transformer)
-                             .measure({{"transformer_blocks.", c.transformer.num_layers},
-                                       {"single_transformer_blocks.",
-                                        c.transformer.num_single_layers}}),
+          .transformer =
+              PartMeter(c.transformer_source, options, options.quantize_transformer)
+                  .measure({{"transformer_blocks.", c.transformer.num_layers},
+                            {"single_transformer_blocks.", c.transformer.num_single_layers}}),
           .vae = PartMeter(c.vae_source, options, options.quantize_vae).measure({})};
 }
 
@@ -238,10 +236,11 @@ MemoryPlan plan_memory(const Checkpoint& checkpoint, const LoadOptions& options,
     if (!plan.fits()) plan.drop_transformer = true;
     stages.measure(plan);
   }
-  plan.is_notable = work.low_ram || plan.streamed_blocks > 0 ||
-                    plan.drop_text_encoder != comfortable.drop_text_encoder ||
-                    plan.drop_transformer != comfortable.drop_transformer ||
-                    (plan.decode.tiling != VaeTiling::off && work.vae_tiling == VaeTiling::automatic);
+  plan.is_notable =
+      work.low_ram || plan.streamed_blocks > 0 ||
+      plan.drop_text_encoder != comfortable.drop_text_encoder ||
+      plan.drop_transformer != comfortable.drop_transformer ||
+      (plan.decode.tiling != VaeTiling::off && work.vae_tiling == VaeTiling::automatic);
   return plan;
 }
 
@@ -288,14 +287,14 @@ ExpectedPeak expected_peak(const Checkpoint& checkpoint, const LoadOptions& opti
 void expect_fits(const MemoryPlan& plan, const Workload& work, int width, int height,
                  bool is_given) {
   if (plan.fits()) return;
-  const auto pictures = work.batch == 1 ? std::string() : fmt::format("{} pictures of ", work.batch);
-  throw Error(
-      ErrorKind::memory,
-      fmt::format("expected at least {} of memory for {}{} x {} pixels, {} {}",
-                  gigabytes(plan.peak_bytes()), pictures, width, height,
-                  is_given ? "got a budget of" : "found", gigabytes(plan.budget_bytes)),
-      is_given ? "Ask for a smaller picture, or raise --memory-budget."
-               : "Ask for a smaller picture, or end other programs.");
+  const auto pictures =
+      work.batch == 1 ? std::string() : fmt::format("{} pictures of ", work.batch);
+  throw Error(ErrorKind::memory,
+              fmt::format("expected at least {} of memory for {}{} x {} pixels, {} {}",
+                          gigabytes(plan.peak_bytes()), pictures, width, height,
+                          is_given ? "got a budget of" : "found", gigabytes(plan.budget_bytes)),
+              is_given ? "Ask for a smaller picture, or raise --memory-budget."
+                       : "Ask for a smaller picture, or end other programs.");
 }
 
 }  // namespace klein::flux2

@@ -42,8 +42,8 @@ struct MemoryOptions {
 struct Workload {
   int text_tokens = 512, rows = 0, columns = 0;  ///< Tokens of a picture.
   int batch = 1;
-  int passes = 1;           ///< 2 with guidance.
-  bool encodes = true;      ///< Whether a prompt has to be encoded.
+  int passes = 1;       ///< 2 with guidance.
+  bool encodes = true;  ///< Whether a prompt has to be encoded.
   VaeTiling vae_tiling = VaeTiling::automatic;
   NextRequest next = NextRequest::any;
   bool low_ram = false;

@@ -29,19 +29,13 @@ PartSource source_from(const Part& part, const weights::WeightFiles& files) {
   return source;
 }
 
-std::vector<PartSource> sources_from(const weights::WeightFiles& files) {
-  std::vector<PartSource> sources;
-  for (const auto& part : find_parts(files.shapes(), files.path.string()))
-    sources.push_back(source_from(part, files));
-  return sources;
-}
-
 /// What a part is, without its tensors.
 PartSource empty_like(const PartSource& whole) {
   PartSource part;
   part.kind = whole.kind;
   part.convention = whole.convention;
   part.path = whole.path;
+  part.prefix = whole.prefix;
   part.config = whole.config;
   part.files.path = whole.files.path;
   part.files.saved_by = whole.files.saved_by;
@@ -60,6 +54,7 @@ void keep_needed(PartSource& part, const PartSource& whole) {
 
 PartSource PartSource::child(std::string_view name) const {
   auto part = empty_like(*this);
+  part.prefix += name;
   const auto& origins = renaming.origins;
   for (auto it = origins.lower_bound(name); it != origins.end() && it->first.starts_with(name);
        ++it) {
@@ -86,15 +81,18 @@ void PartSource::advise(io::Advice advice) const noexcept {
   for (const auto& tensor : files.tensors) tensor.advise(advice);
 }
 
-std::vector<PartSource> open_parts(const fs::path& file) {
-  return sources_from(weights::WeightFiles::open(file));
+std::vector<PartSource> open_parts(const weights::WeightFiles& files) {
+  std::vector<PartSource> sources;
+  for (const auto& part : find_parts(files.shapes(), files.path.string()))
+    sources.push_back(source_from(part, files));
+  return sources;
 }
 
 PartSource open_part(const fs::path& path, PartKind kind) {
   std::error_code error;
   const bool in_folder = fs::is_directory(path, error);
-  auto sources = sources_from(in_folder ? weights::WeightFiles::open_folder(path)
-                                        : weights::WeightFiles::open(path));
+  auto sources = open_parts(in_folder ? weights::WeightFiles::open_folder(path)
+                                      : weights::WeightFiles::open(path));
   const auto found = std::ranges::find(sources, kind, &PartSource::kind);
   if (found == sources.end()) {
     std::vector<std::string_view> held;

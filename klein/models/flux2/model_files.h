@@ -41,6 +41,7 @@ struct PartSource {
   weights::WeightFiles files;                   ///< The tensors of this part alone.
   weights::Renaming renaming;
   weights::Shapes shapes;  ///< Under the model's names.
+  std::string prefix;      ///< What child() took off these names: "transformer_blocks.3.".
 
   /// The tensors of one child, under their names inside it; its name ends with a dot.
   PartSource child(std::string_view name) const;
@@ -57,7 +58,7 @@ struct PartSource {
 /// Errors   as weights::WeightFiles and find_parts; Error(format) when the files hold another part
 PartSource open_part(const std::filesystem::path& path, PartKind kind);
 
-/// Opens every part that one file holds.
-std::vector<PartSource> open_parts(const std::filesystem::path& file);
+/// Every part that these files hold. Errors as find_parts.
+std::vector<PartSource> open_parts(const weights::WeightFiles& files);
 
 }  // namespace klein::flux2

@@ -24,8 +24,18 @@ namespace {
 constexpr std::size_t kKeptEmbeddings = 8;  // a few MB each at most; saves a pass a seed
 
 void report(const ProgressCallback& progress, const Progress& state) {
-  if (progress && !progress(state))
-    throw Error(ErrorKind::cancelled, "stopped on request");
+  if (progress && !progress(state)) throw Error(ErrorKind::cancelled, "stopped on request");
+}
+
+/// Loads what the next stages need.
+void load_parts(const std::vector<std::function<void()>>& parts, std::string_view note,
+                const ProgressCallback& progress) {
+  const int total = static_cast<int>(parts.size());
+  report(progress, {.stage = Stage::load, .total = total, .note = note});
+  for (int i = 0; i < total; ++i) {
+    parts[static_cast<std::size_t>(i)]();
+    report(progress, {.stage = Stage::load, .done = i + 1, .total = total});
+  }
 }
 
 /// A distilled model has guidance built in: an own one would be ignored, so it is refused.
@@ -68,7 +78,10 @@ Pipeline::Pipeline(Checkpoint checkpoint, const LoadOptions& options, const Memo
     : checkpoint_(std::move(checkpoint)),
       options_(options),
       memory_(memory),
-      bytes_(bytes_of(checkpoint_, options_)) {}
+      bytes_(bytes_of(checkpoint_, options_)) {
+  for (auto& warning : lora_warnings(checkpoint_, options_))
+    checkpoint_.warnings.push_back(std::move(warning));
+}
 
 Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
   request.validate();
@@ -131,12 +144,10 @@ std::vector<std::string> Pipeline::prompts_to_encode(const GenerateRequest& requ
   std::vector<std::string> wanted, unknown;
   if (!request.prompt_embeds) wanted.push_back(request.prompt);
   if (plan.classifier_free) wanted.push_back(request.negative_prompt.value_or(""));
-  for (const auto& prompt : wanted) {
-    const auto is_prompt = [&](const auto& e) { return e.first == prompt; };
-    if (std::ranges::none_of(embeddings_, is_prompt) &&
+  for (const auto& prompt : wanted)
+    if (std::ranges::none_of(embeddings_, [&](const auto& e) { return e.first == prompt; }) &&
         std::ranges::find(unknown, prompt) == unknown.end())
       unknown.push_back(prompt);
-  }
   return unknown;
 }
 
@@ -199,14 +210,16 @@ void Pipeline::encode(const std::vector<std::string>& prompts) {
   }
   for (std::size_t i = 0; i < prompts.size(); ++i)
     embeddings_.emplace_front(prompts[i], std::move(embeds[i]));
-  while (embeddings_.size() > kKeptEmbeddings) embeddings_.pop_back();
 }
 
-const mx::array& Pipeline::embedding(const std::string& prompt) const {
-  return std::ranges::find(embeddings_, prompt, [](const auto& e) { return e.first; })->second;
+/// Of a prompt that was encoded; it becomes the newest one.
+const mx::array& Pipeline::embedding(const std::string& prompt) {
+  embeddings_.splice(embeddings_.begin(), embeddings_,
+                     std::ranges::find(embeddings_, prompt, [](const auto& e) { return e.first; }));
+  return embeddings_.front().second;
 }
 
-Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& plan) const {
+Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& plan) {
   const auto given = [&](const std::filesystem::path& path) {
     auto embeds = read_tensor(path, "prompt_embeds");
     const int features = checkpoint_.transformer.joint_attention_dim;
@@ -225,6 +238,7 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& 
   Prompts prompts{for_batch(positive, batch), std::nullopt};
   if (plan.classifier_free)
     prompts.negative = for_batch(embedding(request.negative_prompt.value_or("")), batch);
+  while (embeddings_.size() > kKeptEmbeddings) embeddings_.pop_back();
   return prompts;
 }
 
@@ -250,19 +264,20 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
   const auto ids = image_position_ids(plan.rows, plan.columns);
   const auto rope_for = [&](const mx::array& embeds) {
     const int length = embeds.shape(1);
-    return transformer_ ? transformer_->rope(length, ids) : streamed_transformer_->rope(length, ids);
+    return transformer_ ? transformer_->rope(length, ids)
+                        : streamed_transformer_->rope(length, ids);
   };
   const auto positive_rope = rope_for(prompts.positive);
   const auto negative_rope = prompts.negative ? rope_for(*prompts.negative) : positive_rope;
   const auto& [sigmas, timesteps] = plan.schedule;
 
   for (std::size_t i = 0; i < timesteps.size(); ++i) {
-    report(progress, {.stage = Stage::denoise,
-                      .done = static_cast<int>(i),
-                      .total = plan.schedule.steps()});
+    report(progress,
+           {.stage = Stage::denoise, .done = static_cast<int>(i), .total = plan.schedule.steps()});
     const Stopwatch watch;
     // Rounded to the dtype of the latents before the division, as the reference does.
-    const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) / mx::array(1000.0f, options_.dtype);
+    const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) /
+                   mx::array(1000.0f, options_.dtype);
     std::vector<TransformerInput> passes{{latents, prompts.positive, t, positive_rope}};
     if (prompts.negative) passes.push_back({latents, *prompts.negative, t, negative_rope});
     const auto velocity = this->velocities(passes);
@@ -273,9 +288,8 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
     mx::eval(latents);
     result.step_seconds.push_back(watch.seconds());
   }
-  report(progress, {.stage = Stage::denoise,
-                    .done = plan.schedule.steps(),
-                    .total = plan.schedule.steps()});
+  report(progress,
+         {.stage = Stage::denoise, .done = plan.schedule.steps(), .total = plan.schedule.steps()});
   return latents;
 }
 
@@ -306,17 +320,8 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
 
   Stopwatch watch;
   const auto lap = [&](Stage stage) { result.seconds[stage] += watch.restart(); };
-  /// Loads what the next stage needs; a stage of its own where not everything is loaded at once.
-  const auto load = [&](std::vector<std::function<void()>> parts) {
-    const int total = static_cast<int>(parts.size());
-    const bool is_first = !result.seconds.contains(Stage::load);
-    report(progress, {.stage = Stage::load,
-                      .total = total,
-                      .note = is_first && memory.is_notable ? result.memory.plan : ""});
-    for (int i = 0; i < total; ++i) {
-      parts[static_cast<std::size_t>(i)]();
-      report(progress, {.stage = Stage::load, .done = i + 1, .total = total});
-    }
+  const auto load = [&](const std::vector<std::function<void()>>& parts, std::string_view note) {
+    load_parts(parts, note, progress);
     lap(Stage::load);
   };
   const auto unknown = prompts_to_encode(request, plan);
@@ -326,10 +331,11 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   const auto transformer = [&] { load_transformer(memory); };
   const auto vae = [&] { load_vae(); };
 
+  const std::string_view note = memory.is_notable ? result.memory.plan : "";
   if (memory.load_at_once)
-    load({text, transformer, vae});
+    load({text, transformer, vae}, note);
   else
-    load({text});
+    load({text}, note);
 
   report(progress, {.stage = Stage::encode_text});
   if (!unknown.empty()) encode(unknown);
@@ -340,7 +346,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   report(progress, {.stage = Stage::encode_text, .done = 1});
   lap(Stage::encode_text);
 
-  if (!memory.load_at_once) load({transformer});
+  if (!memory.load_at_once) load({transformer}, {});
   const auto latents = denoise(plan, prompts, starting_noise(request, plan), result, progress);
   expect_finite(latents);
   if (request.save_latents)
@@ -353,7 +359,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   }
   lap(Stage::denoise);
 
-  if (!memory.load_at_once) load({vae});
+  if (!memory.load_at_once) load({vae}, {});
   report(progress, {.stage = Stage::decode});
   result.images = decode(latents, plan, memory.decode);
   report(progress, {.stage = Stage::decode, .done = 1});

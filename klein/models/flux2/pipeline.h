@@ -54,8 +54,8 @@ class Pipeline {
   void load_transformer(const MemoryPlan& memory);
   void load_vae();
   void encode(const std::vector<std::string>& prompts);
-  const mx::array& embedding(const std::string& prompt) const;
-  Prompts prompts(const GenerateRequest& request, const Plan& plan) const;
+  const mx::array& embedding(const std::string& prompt);
+  Prompts prompts(const GenerateRequest& request, const Plan& plan);
   mx::array starting_noise(const GenerateRequest& request, const Plan& plan) const;
   std::vector<mx::array> velocities(const std::vector<TransformerInput>& passes) const;
   mx::array denoise(const Plan& plan, const Prompts& prompts, mx::array latents,

@@ -191,6 +191,7 @@ class Saver {
       result_.bytes += fs::file_size(file);
     }
     result_.warnings = c.warnings;
+    for (auto& warning : lora_warnings(c, options_)) result_.warnings.push_back(std::move(warning));
     return std::move(result_);
   }
 
@@ -230,7 +231,8 @@ class Saver {
     std::vector<PendingTensor> list;
     std::map<std::string, std::string> metadata = {{"format", "pt"}};
     {
-      const auto map = weights::weight_map(source.files, source.renaming);
+      auto map = weights::weight_map(source.files, source.renaming);
+      merge(map, options_.loras, source);
       const auto tensors = tensors_of(source.kind, convention, names_of(map));
       if (layout_ == SaveLayout::mflux) {
         MfluxTensors mflux(target);

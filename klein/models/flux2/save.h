@@ -6,7 +6,8 @@
 
 namespace klein::flux2 {
 
-/// Writes a model to a folder, all of it or nothing; its tokenizer and its JSON files with it.
+/// Writes a model to a folder, all of it or nothing; its tokenizer and its JSON files with it. The
+/// LoRAs of `options` are merged into its weights before these are packed.
 ///
 /// mflux's layout holds bfloat16, or matrices packed as weights::quantize does where `options` says
 /// so; the others hold the dtypes of the source, and bfloat16 for what it held packed. Not more

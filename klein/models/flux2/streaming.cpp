@@ -56,7 +56,7 @@ StreamedTransformer::StreamedTransformer(const Checkpoint& checkpoint, const Loa
   const auto is_streamed = [&](const std::string& tensor) {
     return std::ranges::any_of(names, [&](const auto& name) { return tensor.starts_with(name); });
   };
-  fill_part(stem_, source.without(is_streamed), options.dtype, options.quantize_transformer);
+  fill_part(stem_, source.without(is_streamed), options);
 }
 
 /// Blocks [begin, end) of streamed_, one after the other.
@@ -66,7 +66,7 @@ void StreamedTransformer::run_streamed(std::size_t begin, std::size_t end,
   for (auto i = begin; i < end; ++i) {
     streamed_[(i + 1) % streamed_.size()].advise(io::Advice::will_need);
     Block block(stem_.config);
-    fill_part(block, streamed_[i], options_.dtype, options_.quantize_transformer);
+    fill_part(block, streamed_[i], options_);
     std::vector<mx::array> results;
     for (auto& pass : passes) {
       run(block, pass);
@@ -89,8 +89,8 @@ std::vector<mx::array> StreamedTransformer::operator()(
   if (!streamed_.empty()) streamed_.front().advise(io::Advice::will_need);
 
   const auto run_double = [](const DoubleBlock& block, Pass& pass) {
-    pass.streams = block(pass.streams, pass.conditioning.image, pass.conditioning.text,
-                         pass.input->rope);
+    pass.streams =
+        block(pass.streams, pass.conditioning.image, pass.conditioning.text, pass.input->rope);
   };
   const auto run_single = [](const SingleBlock& block, Pass& pass) {
     pass.joined = block(pass.joined, pass.conditioning.joined[0], pass.input->rope);
@@ -109,8 +109,8 @@ std::vector<mx::array> StreamedTransformer::operator()(
 
   std::vector<mx::array> velocities;
   for (const auto& state : states)
-    velocities.push_back(stem_.finish(state.joined, state.conditioning,
-                                      state.input->prompt_embeds.shape(1)));
+    velocities.push_back(
+        stem_.finish(state.joined, state.conditioning, state.input->prompt_embeds.shape(1)));
   mx::eval(velocities);
   return velocities;
 }
@@ -126,7 +126,7 @@ StreamedTextEncoder::StreamedTextEncoder(const Checkpoint& checkpoint, const Loa
     layers_.push_back(source.child(child_name(kTextLayers, i)));
   fill_part(stem_,
             source.without([](const std::string& name) { return name.starts_with(kTextLayers); }),
-            options.dtype, options.quantize_text_encoder);
+            options);
 }
 
 std::vector<mx::array> StreamedTextEncoder::operator()(
@@ -138,7 +138,7 @@ std::vector<mx::array> StreamedTextEncoder::operator()(
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (i + 1 < layers_.size()) layers_[i + 1].advise(io::Advice::will_need);
     qwen3::DecoderLayer layer(config_);
-    fill_part(layer, layers_[i], options_.dtype, options_.quantize_text_encoder);
+    fill_part(layer, layers_[i], options_);
     std::vector<mx::array> results;
     for (auto& state : states) {
       stem_.run(layer, state);

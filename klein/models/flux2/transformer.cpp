@@ -28,8 +28,7 @@ nn::RopeTables Transformer::rope(int text_length,
   return nn::rope_tables(ids, config.axes_dims_rope, config.rope_theta);
 }
 
-Transformer::Conditioning Transformer::condition(const mx::array& timestep,
-                                                 mx::Dtype dtype) const {
+Transformer::Conditioning Transformer::condition(const mx::array& timestep, mx::Dtype dtype) const {
   // The product is rounded to `dtype` on purpose: in bfloat16 a timestep of 967.38 becomes 968.
   const auto t = mx::astype(timestep, dtype) * mx::array(1000.0f, dtype);
   const auto sinusoid = nn::sinusoidal_embedding(t, config.timestep_guidance_channels);

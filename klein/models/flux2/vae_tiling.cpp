@@ -13,11 +13,12 @@ namespace {
 constexpr int kMostStripRows = 64;
 constexpr int kLeastStripRows = 8;  // lower ones cost twice the time and save nothing
 
-// What was measured (docs/numerics.md has the figures) is the large maps, a few percent more, and
+// What was measured (bench/results/vae.md) is the large maps, a few percent more, and
 // a part that hardly grows: packed weights, rows of input, what the allocator keeps.
 constexpr double kSlack = 1.03;
 constexpr double kFixedBytes = 200e6;
 constexpr double kStripsAtATime = 4.0;
+constexpr double kTileAfterTile = 1.25;  // what the allocator keeps between two tiles
 
 /// The residual blocks of one resolution: the first goes from `in` to `out` channels.
 struct Level {
@@ -46,12 +47,13 @@ std::vector<Level> encoder_levels(const VaeConfig& config, int rows, int columns
   return levels;
 }
 
-/// As a whole: the input of a resnet, its norm and the first convolution; or input, the first
-/// convolution, its norm and the second one.
+/// As a whole: the input of a resnet, a norm and the convolution of it; and the shortcut where that
+/// is a convolution too.
 double whole_bytes(const std::vector<Level>& levels, double number_bytes) {
   double most = 0.0;
   for (const auto& [rows, columns, in, out] : levels)
-    most = std::max(most, rows * columns * std::max(2.0 * in + out, in + 3.0 * out));
+    most = std::max(
+        most, rows * columns * (in == out ? 3.0 * in : std::max(2.0 * in + out, in + 3.0 * out)));
   return kSlack * most * number_bytes + kFixedBytes;
 }
 
@@ -84,7 +86,8 @@ VaePlan make_plan(VaeTiling wish, int rows, int columns, int tile, double number
     bytes = strips_bytes(levels, number_bytes, plan.strip_rows);
   } else if (plan.tiling == VaeTiling::diffusers && std::max(rows, columns) > tile) {
     // Tiles overlap, so all of them together are up to twice the picture, and it is joined twice.
-    bytes = whole_bytes(levels_of(std::min(rows, tile), std::min(columns, tile)), number_bytes) +
+    bytes = kTileAfterTile * whole_bytes(levels_of(std::min(rows, tile), std::min(columns, tile)),
+                                         number_bytes) +
             4.0 * result_numbers * number_bytes;
   } else {
     bytes = whole_bytes(levels, number_bytes);

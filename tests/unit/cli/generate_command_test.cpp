@@ -55,6 +55,8 @@ TEST_SUITE("cli/generate_command") {
              "0.5",
              "--rng",
              "mlx",
+             "--vae-tiling",
+             "exact",
              "--dtype",
              "float32",
              "--device",
@@ -76,6 +78,7 @@ TEST_SUITE("cli/generate_command") {
     CHECK(request.guidance == 2.5);
     CHECK(request.seed == 18446744073709551615u);
     CHECK(request.rng == Rng::mlx);
+    CHECK(request.vae_tiling == VaeTiling::exact);
     CHECK(request.sigmas == std::vector<float>{1.0f, 0.5f});
     CHECK(request.latents == "noise.safetensors");
     CHECK(request.save_latents == "l.safetensors");
@@ -101,6 +104,7 @@ TEST_SUITE("cli/generate_command") {
     CHECK_FALSE(request.guidance);
     CHECK(request.sigmas.empty());
     CHECK(request.rng == Rng::torch);
+    CHECK(request.vae_tiling == VaeTiling::automatic);
     CHECK(folder.files() == Strings{"image.png"});
   }
 
@@ -320,6 +324,9 @@ TEST_SUITE("cli/generate_command errors") {
         {{"x", "--guidance", "1,5"}, usage, "expected --guidance to be a number, got \"1,5\""},
         {{"x", "--sigmas", "1", "0"}, usage, nullptr},
         {{"x", "--rng", "numpy"}, usage, "expected --rng to be torch or mlx, got \"numpy\""},
+        {{"x", "--vae-tiling", "on"},
+         usage,
+         "expected --vae-tiling to be auto or off or exact or diffusers, got \"on\""},
         {{"x", "--dtype", ""}, usage, "expected --dtype to be bfloat16 or float32, got \"\""},
         {{"x", "--device", "tpu"},
          usage,

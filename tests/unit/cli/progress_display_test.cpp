@@ -83,7 +83,7 @@ TEST_SUITE("cli/progress_display") {
   TEST_CASE("a download has a bar with its rate on a terminal, else a line for every tenth") {
     const auto fetch = [](ProgressDisplay& display) {
       for (const auto& [done, total] :
-           {std::pair{0, 0}, {0, 4000}, {100, 4000}, {2000, 4000}, {2100, 4000}, {4000, 4000}})
+           {std::pair{0, 0}, {0, 4000}, {80, 4000}, {2000, 4000}, {2080, 4000}, {4000, 4000}})
         display.update({.stage = Stage::download, .done = done, .total = total});
     };
     const auto plain = [](const std::string& text) {
@@ -98,7 +98,7 @@ TEST_SUITE("cli/progress_display") {
     fetch(second);
     CHECK(without_times(plain(bar.str())) ==
           "\rfetch  [>                   ] 0 B of 4.0 kB\x1b[K"
-          "\rfetch  [>                   ] 100 B of 4.0 kB  R, T left\x1b[K"
+          "\rfetch  [>                   ] 80 B of 4.0 kB  R, T left\x1b[K"
           "\rfetch  [==========>         ] 2.0 kB of 4.0 kB  R, T left\x1b[K"
           "\rfetch  [==========>         ] 2.1 kB of 4.0 kB  R, T left\x1b[K"
           "\rfetch  [====================] 4.0 kB of 4.0 kB  R\x1b[K");

@@ -59,6 +59,7 @@ struct FakeProgram {
                  .default_size = 256,
                  .device = "cpu"};
   std::vector<std::string> warnings;
+  MemoryReport memory;
 
   std::vector<EngineOptions> loaded;
   std::vector<GenerateRequest> requests;
@@ -72,6 +73,7 @@ struct FakeProgram {
         if (!progress({.stage = stage, .done = done, .total = total}))
           throw Error(ErrorKind::cancelled, "stopped on request");
     };
+    if (memory.is_notable) progress({.stage = Stage::load, .note = memory.plan});
     report(Stage::load, 4);
     report(Stage::encode_text, 1);
     report(Stage::denoise, steps);
@@ -87,6 +89,7 @@ struct FakeProgram {
                       {Stage::decode, 0.125}};
     result.step_seconds.assign(static_cast<std::size_t>(steps), 0.25);
     result.peak_memory_bytes = 1000;
+    result.memory = memory;
     result.warnings = warnings;
     for (int i = 0; i < pictures; ++i)
       result.images.push_back({.width = 2, .height = 1, .rgb = {1, 2, 3, 4, 5, 6}});

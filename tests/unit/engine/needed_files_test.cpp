@@ -98,6 +98,16 @@ TEST_SUITE("engine/needed_files") {
           "the model, found none: org/x");
   }
 
+  TEST_CASE("half a download of diffusers' layout is not taken for mflux's") {
+    auto files = kDiffusers;
+    for (const char* name : {"model_index.json", "vae/config.json", "transformer/config.json",
+                             "scheduler/scheduler_config.json", "text_encoder/config.json"})
+      files.erase(name);
+    CHECK(std::string(error_of([&] { needed_files(Tree(files), {}); }).what()) ==
+          "expected model_index.json, scheduler/scheduler_config.json, text_encoder/config.json, "
+          "transformer/config.json, vae/config.json in the model, found none: org/x");
+  }
+
   TEST_CASE("an index names files beside it and nothing else") {
     const std::string where = "org/x/text_encoder/model.safetensors.index.json";
     const std::pair<std::string, std::string> table[] = {

@@ -88,9 +88,9 @@ TEST_SUITE("models/memory_plan") {
       const auto p = plan(picture(budget, NextRequest::any));
       if (!p.fits()) break;
       CHECK(p.peak_bytes() <= budget);
-      const int now = p.streamed_blocks > 0             ? 4
-                      : p.drop_transformer              ? 3
-                      : p.drop_text_encoder             ? 2
+      const int now = p.streamed_blocks > 0               ? 4
+                      : p.drop_transformer                ? 3
+                      : p.drop_text_encoder               ? 2
                       : p.decode.tiling != VaeTiling::off ? 1
                                                           : 0;
       CHECK(p.streamed_blocks >= streamed);

@@ -41,15 +41,17 @@ TEST_SUITE("models/vae_tiling") {
          }) {
       CAPTURE(side);
       const auto plan = plan_decode(klein_config(), tiling, side / 8, side / 8, dtype, kEndless);
-      CHECK(static_cast<double>(plan.estimated_bytes) >= bytes * 0.96);
+      CHECK(static_cast<double>(plan.estimated_bytes) >= bytes);
       CHECK(static_cast<double>(plan.estimated_bytes) <= bytes * 1.5);
     }
-    const auto whole =
-        plan_encode(klein_config(), VaeTiling::off, 1024, 1024, mx::bfloat16, kEndless);
-    CHECK(static_cast<double>(whole.estimated_bytes) == doctest::Approx(1.0e9).epsilon(0.2));
-    const auto exact =
-        plan_encode(klein_config(), VaeTiling::exact, 1024, 1024, mx::bfloat16, kEndless);
-    CHECK(static_cast<double>(exact.estimated_bytes) == doctest::Approx(0.75e9).epsilon(0.2));
+    const auto encoding = [](VaeTiling tiling) {
+      const auto plan = plan_encode(klein_config(), tiling, 1024, 1024, mx::bfloat16, kEndless);
+      return static_cast<double>(plan.estimated_bytes);
+    };
+    CHECK(encoding(VaeTiling::off) >= 0.843e9);
+    CHECK(encoding(VaeTiling::off) <= 0.843e9 * 1.5);
+    CHECK(encoding(VaeTiling::exact) >= 0.652e9);
+    CHECK(encoding(VaeTiling::exact) <= 0.652e9 * 1.5);
   }
 
   TEST_CASE("automatic is the whole picture as long as the budget allows") {

@@ -69,6 +69,31 @@ TEST_SUITE("ops/norm") {
         }
   }
 
+  TEST_CASE("group norm with the moments of the picture is group norm, part by part") {
+    for (const auto dtype : kDtypes) {
+      const auto x = noise({2, 6, 5, 16}, dtype, 1, 2.0f) + mx::array(1.0f, dtype);
+      const auto weight = noise({16}, dtype, 2), bias = noise({16}, dtype, 3);
+      const auto lower = mx::slice(x, {0, 4, 0, 0}, {2, 6, 5, 16});
+      const auto in_part = [&] {
+        return group_norm_with(lower, group_moments(x, 4), weight, bias, 1e-6f, true);
+      };
+      check_backends("in a part", in_part);
+      check_backends("moments", [&] { return group_moments(x, 4); });
+      const auto whole = computed(Backend::native, [&] {
+        return mx::slice(group_norm(x, weight, bias, 4, 1e-6f, true), {0, 4, 0, 0}, {2, 6, 5, 16});
+      });
+      check_same(computed(Backend::native, in_part), whole, "part of the whole");
+    }
+  }
+
+  TEST_CASE("moments are mean and variance of a group") {
+    const auto x =
+        mx::reshape(mx::array({1.0f, 3.0f, 10.0f, 10.0f, 5.0f, 7.0f, 10.0f, 14.0f}), {1, 2, 1, 4});
+    for (const auto backend : {Backend::native, Backend::portable})
+      CHECK(values(computed(backend, [&] { return group_moments(x, 2); })) ==
+            std::vector<float>{4.0f, 5.0f, 11.0f, 3.0f});
+  }
+
   TEST_CASE("a constant group becomes the bias, however large the constant") {
     const auto x = mx::full({1, 64, 64, 4}, 1000.0f);
     const auto y = computed(Backend::native, [&] {
@@ -99,6 +124,14 @@ TEST_SUITE("ops/norm") {
           "group norm: 8 channels do not divide into 3 groups");
     CHECK(complaint([&] { group_norm(picture, w, mx::zeros({4}), 2, 1e-6f, true); }) ==
           "group norm bias: expected [8], got [4] float32");
+    CHECK(complaint([&] { group_moments(picture, 3); }) ==
+          "group norm: 8 channels do not divide into 3 groups");
+    CHECK(complaint([&] {
+            group_norm_with(picture, mx::zeros({2, 4, 2}), w, w, 1e-6f, true);
+          }) == "group norm moments: expected [1, 4, 2], got [2, 4, 2] float32");
+    CHECK(complaint([&] {
+            group_norm_with(picture, mx::zeros({1, 4, 2}, mx::bfloat16), w, w, 1e-6f, true);
+          }) == "group norm moments: expected float32, got [1, 4, 2] bfloat16");
   }
 }
 

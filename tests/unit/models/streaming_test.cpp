@@ -1,0 +1,121 @@
+#include "klein/models/flux2/streaming.h"
+
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "klein/core/error.h"
+#include "klein/models/flux2/memory_plan.h"
+#include "klein/tensor/random.h"
+
+namespace klein::flux2 {
+namespace {
+
+const std::string kFixtures = std::string(KLEIN_TEST_FIXTURES) + "/models/";
+
+Checkpoint tiny() {
+  return Checkpoint::read({.model = kFixtures + "tiny-distilled", .variant = Variant::distilled});
+}
+
+bool equal(const mx::array& a, const mx::array& b) {
+  return a.dtype() == b.dtype() && mx::array_equal(a, b).item<bool>();
+}
+
+TransformerInput input(const Checkpoint& c, const Transformer& whole, mx::Dtype dtype, int seed) {
+  constexpr int rows = 4, columns = 3, text = 7;
+  std::vector<nn::PositionId> ids;
+  for (int h = 0; h < rows; ++h)
+    for (int w = 0; w < columns; ++w) ids.push_back({0, h, w, 0});
+  const auto numbers = [&](int length, int width, int offset) {
+    return mx::astype(torch_randn({1, length, width}, static_cast<std::uint64_t>(seed + offset)),
+                      dtype);
+  };
+  return {.latents = numbers(rows * columns, c.transformer.in_channels, 0),
+          .prompt_embeds = numbers(text, c.transformer.joint_attention_dim, 100),
+          .timestep = mx::array({0.75f}),
+          .rope = whole.rope(text, ids)};
+}
+
+TEST_SUITE("models/streaming") {
+  TEST_CASE("a streamed transformer computes what the whole one does, bit for bit") {
+    const auto c = tiny();
+    const int blocks = c.transformer.num_layers + c.transformer.num_single_layers;
+    std::vector<LoadOptions> all{{.dtype = mx::float32}, {.dtype = mx::bfloat16}};
+    all.push_back({.dtype = mx::bfloat16, .quantize_transformer = quant::parse_target("fp8")});
+    for (const auto& options : all) {
+      const auto whole = c.load_transformer(options);
+      const std::vector<TransformerInput> passes{input(c, whole, options.dtype, 1),
+                                                 input(c, whole, options.dtype, 2)};
+      for (int resident = 0; resident <= blocks; ++resident) {
+        const StreamedTransformer streamed(c, options, resident);
+        CHECK(streamed.streamed_blocks() == blocks - resident);
+        for (int round = 0; round < 2; ++round) {  // blocks come again in every step
+          const auto velocities = streamed(passes);
+          REQUIRE(velocities.size() == 2);
+          for (std::size_t i = 0; i < 2; ++i)
+            CHECK(equal(velocities[i], whole(passes[i].latents, passes[i].prompt_embeds,
+                                             passes[i].timestep, passes[i].rope)));
+        }
+      }
+    }
+  }
+
+  TEST_CASE("a streamed text encoder computes what the whole one does, bit for bit") {
+    const auto c = tiny();
+    const std::vector<qwen3::TokenRow> prompts{{.ids = {1, 2, 3, 4, 5, 0}, .length = 5},
+                                               {.ids = {9, 8, 7, 0, 0, 0}, .length = 3}};
+    std::vector<LoadOptions> all{{.dtype = mx::float32}, {.dtype = mx::bfloat16}};
+    all.push_back({.dtype = mx::bfloat16, .quantize_text_encoder = quant::parse_target("fp8")});
+    for (const auto& options : all) {
+      const auto whole = c.load_text_encoder(options);
+      const auto features = StreamedTextEncoder(c, options)(prompts);
+      REQUIRE(features.size() == 2);
+      for (std::size_t i = 0; i < 2; ++i) CHECK(equal(features[i], whole({&prompts[i], 1})));
+    }
+  }
+
+  TEST_CASE("what does not fit is named before a block is needed") {
+    auto c = tiny();
+    auto& shapes = c.transformer_source.shapes;
+    shapes.erase("single_transformer_blocks.0.attn.to_out.weight");
+    shapes["proj_out.weight"] = {1, 2};
+    try {
+      const StreamedTransformer streamed(c, {}, 0);
+      FAIL("expected an error");
+    } catch (const Error& e) {
+      CHECK(e.kind() == ErrorKind::shape);
+      const std::string text = e.what();
+      CHECK(text.find("missing single_transformer_blocks.0.attn.to_out.weight") !=
+            std::string::npos);
+      CHECK(text.find("proj_out.weight is [1, 2], expected ") != std::string::npos);
+    }
+  }
+
+  TEST_CASE("the plan's bytes are those of the files") {
+    const auto c = tiny();
+    const auto bytes = bytes_of(c, {.dtype = mx::bfloat16});
+    const auto numbers = [](const PartSource& source) {
+      std::uint64_t count = 0;
+      for (const auto& [name, shape] : source.shapes) {
+        std::uint64_t product = 1;
+        for (const auto extent : shape) product *= static_cast<std::uint64_t>(extent);
+        count += product;
+      }
+      return count;
+    };
+    CHECK(bytes.transformer.whole() == 2 * numbers(c.transformer_source));
+    CHECK(bytes.transformer.blocks.size() ==
+          static_cast<std::size_t>(c.transformer.num_layers + c.transformer.num_single_layers));
+    CHECK(bytes.vae.whole() == 2 * numbers(c.vae_source));
+    CHECK(bytes.vae.blocks.empty());
+
+    const auto packed =
+        bytes_of(c, {.dtype = mx::bfloat16, .quantize_transformer = quant::parse_target("fp8")});
+    CHECK(packed.transformer.whole() < bytes.transformer.whole());
+    CHECK(packed.transformer.packing > 0);
+  }
+}
+
+}  // namespace
+}  // namespace klein::flux2
