@@ -9,6 +9,7 @@
 #include "klein/core/options.h"
 #include "klein/core/progress.h"
 #include "klein/pipeline/request.h"
+#include "klein/pipeline/save_request.h"
 #include "klein/quant/target.h"
 
 namespace klein {
@@ -92,6 +93,14 @@ class Engine {
   /// Weights are loaded by the first request. Errors as flux2::Pipeline::generate; Error(memory)
   /// when the system has no memory left, or too little for the picture.
   GenerateResult generate(const GenerateRequest& request, const ProgressCallback& progress = {});
+
+  /// Writes the model to a folder, packed as the options say; all of it or nothing. `progress` is
+  /// called on the engine's thread.
+  ///
+  /// Errors   Error(usage) when the folder exists and is not empty, or the layout cannot hold
+  ///          packed weights; Error(unsupported) when it cannot hold the model; Error(shape),
+  ///          Error(format) for weights that are broken; Error(io), Error(cancelled)
+  SaveResult save(const SaveRequest& request, const ProgressCallback& progress = {});
 
   /// Makes one picture and measures the machine's matrix products beside it.
   BenchReport bench(const GenerateRequest& request, const ProgressCallback& progress = {});

@@ -25,6 +25,7 @@ struct ModelFiles {
 
   /// What the model's name says where its files do not.
   std::optional<Variant> variant = {};
+  std::string variant_source = {};  ///< What said so: "--base-model".
 
   /// Asked for the parts that `model` lacks: "text_encoder", "vae", "tokenizer", "transformer" to
   /// its folder. Unset, or returning nothing: the part is missing.
