@@ -74,7 +74,7 @@ TEST_SUITE("parity/lora") {
       const auto lora = flux2::read_lora(lora_path(file), 1.0, model);
       CHECK(lora.warnings.empty());
       auto map = base;
-      flux2::merge(map, {lora}, part);
+      flux2::merge(map, {lora}, from);
       check_merged(map, base, test::fixture("lora/" + expected).tensors,
                    file + " (" + entry.at("checked_with").get<std::string>() + ")");
     }
@@ -85,7 +85,7 @@ TEST_SUITE("parity/lora") {
     auto map =
         weights::weight_map(model.transformer_source.files, model.transformer_source.renaming);
     flux2::merge(map, {flux2::read_lora(lora_path("kohya.safetensors"), 1.0, model)},
-                 PartKind::transformer);
+                 model.transformer_source);
     for (const auto& [name, want] : test::fixture("lora/merged_bf16").tensors) {
       CHECK(dense(map, name).dtype() == mx::bfloat16);
       test::check_close(dense(map, name), want, test::kEqual, name);
@@ -101,10 +101,8 @@ TEST_SUITE("parity/lora") {
           flux2::read_lora(lora_path("diffusers.safetensors"), 0.8, model),
           flux2::read_lora(lora_path("text_kohya.safetensors"), 1.0, model)};
       if (saved_before)
-        (void)flux2::save(
-            model,
-            {.folder = folder / "saved", .layout = flux2::SaveLayout::diffusers, .loras = loras},
-            {});
+        (void)flux2::save(model, {.dtype = mx::float32, .loras = loras},
+                          {.folder = folder / "saved", .layout = SaveLayout::diffusers}, {});
       auto pipeline = saved_before
                           ? flux2::Pipeline(flux2::Checkpoint::read({.model = folder / "saved"}),
                                             {.dtype = mx::float32})
@@ -130,7 +128,7 @@ TEST_SUITE("parity/lora") {
     const auto read = [&](double scale) {
       return flux2::read_lora(lora_path("bfl_bare.safetensors"), scale, model);
     };
-    flux2::merge(map, {read(1.5), read(1.0), read(-1.5)}, PartKind::transformer);
+    flux2::merge(map, {read(1.5), read(1.0), read(-1.5)}, from);
     check_merged(map, base, test::fixture("lora/merged").tensors, "1.5 + 1 - 1.5");
   }
 }

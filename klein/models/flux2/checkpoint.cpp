@@ -128,6 +128,12 @@ void read_facts(Checkpoint& c, const ModelFiles& files) {
       c.variant = Variant::kv;
       c.variant_source = files.variant_source;
     }
+  } else if (is_there(files.model / "transformer") && !files.transformer &&
+             c.transformer_source.convention != weights::Convention::mflux) {
+    throw Error(ErrorKind::not_found,
+                fmt::format("expected model_index.json in the model folder, found none: {}",
+                            files.model.string()),
+                "The download may be incomplete.");
   } else if (files.variant) {
     c.variant = *files.variant;
     c.variant_source = files.variant_source;

@@ -331,7 +331,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   const auto transformer = [&] { load_transformer(memory); };
   const auto vae = [&] { load_vae(); };
 
-  const std::string_view note = memory.is_notable ? result.memory.plan : "";
+  const std::string note = memory.is_notable ? result.memory.plan : std::string();
   if (memory.load_at_once)
     load({text, transformer, vae}, note);
   else

@@ -293,7 +293,8 @@ class Saver {
     write_json("vae/config.json", vae_json(checkpoint_.vae));
   }
 
-  /// The whole folder where the tokenizer has one of its own, else its one file.
+  /// The whole folder where the tokenizer has one of its own, else its file and those beside it
+  /// that belong to it.
   void copy_tokenizer() {
     const auto& source = checkpoint_.tokenizer;
     const auto copy = [&](const fs::path& from, const fs::path& name) {
@@ -301,7 +302,12 @@ class Saver {
       io::write_atomically(to, io::as_bytes(io::read_text(from)));
       result_.files.push_back(to);
     };
-    if (!fs::is_directory(source)) return copy(source, "tokenizer.json");
+    if (!fs::is_directory(source)) {
+      copy(source, "tokenizer.json");
+      for (const char* name : {"tokenizer_config.json", "chat_template.jinja"})  // read beside it
+        if (fs::exists(source.parent_path() / name)) copy(source.parent_path() / name, name);
+      return;
+    }
     for (const auto& entry : fs::directory_iterator(source))
       if (entry.is_regular_file()) copy(entry.path(), entry.path().filename());
   }
