@@ -3,6 +3,7 @@
 #include <memory>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include "klein/cli/commands.h"
 #include "klein/cli/context.h"
 #include "klein/cli/flags.h"
+#include "klein/cli/lora_flags.h"
 #include "klein/cli/progress_display.h"
 #include "klein/core/error.h"
 #include "klein/io/json.h"
@@ -22,6 +24,7 @@ constexpr double kTera = 1e12;
 
 struct Options {
   EngineOptions engine;
+  LoraFlags loras;
   GenerateRequest request;
   bool quiet = false;
   bool json = false;
@@ -102,8 +105,10 @@ nlohmann::json to_json(const BenchReport& report, const ModelInfo& info, const O
           {"warnings", picture.warnings}};
 }
 
-void run(const Options& options, Context& context) {
+void run(Options& options, Context& context) {
   options.request.validate();
+  std::vector<std::string> warnings;
+  options.engine.loras = options.loras.choices(warnings);
   ProgressDisplay display(context.err, progress_form(options.quiet, context.terminal_columns()),
                           context.terminal_columns);
   const auto show = [&](const Progress& progress) {
@@ -113,7 +118,8 @@ void run(const Options& options, Context& context) {
   const auto model = context.load_model(options.engine, show);
   const auto report = model.bench(options.request, show);
   display.finish();
-  for (const auto& warning : report.picture.warnings)
+  warnings.insert(warnings.end(), report.picture.warnings.begin(), report.picture.warnings.end());
+  for (const auto& warning : warnings)
     context.err << "warning: " << io::printable(warning, 4000) << '\n';
   if (options.json)
     context.out << to_json(report, model.info, options)
@@ -132,6 +138,7 @@ void add_bench_command(CLI::App& app, Context& context) {
   add_value(*command, "--prompt", value::kText, "What to paint meanwhile",
             [o = o.get()](const std::string& text) { o->request.prompt = text; });
   add_engine_flags(*command, o->engine);
+  add_lora_flags(*command, o->loras);
   add_size_flags(*command, o->request);
   command->add_flag("--quiet", o->quiet, "No progress");
   command->add_flag("--json", o->json, "Print one JSON object instead of a table");

@@ -13,6 +13,8 @@ struct Context;
 void add_generate_command(CLI::App& app, Context& context);
 void add_tokenize_command(CLI::App& app, Context& context);
 void add_bench_command(CLI::App& app, Context& context);
+void add_save_command(CLI::App& app, Context& context);
+void add_info_command(CLI::App& app, Context& context);
 void add_models_command(CLI::App& app, Context& context);
 void add_completions_command(CLI::App& app, Context& context);
 

@@ -1,5 +1,6 @@
 #include "klein/cli/completions.h"
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -81,11 +82,20 @@ std::vector<std::string> names_of(const std::vector<Flag>& flags) {
   return names;
 }
 
-/// The words that stand where no flag does: `bash zsh fish`.
+/// What stands where no flag does: `bash zsh fish`, or a model.
 std::vector<std::string> positional_words(const Command& command) {
-  for (const auto& flag : command.flags)
+  for (const auto& flag : command.flags) {
     if (flag.names.empty() && flag.kind == Kind::words) return flag.words;
+    if (flag.names.empty() && flag.kind == Kind::model) return model_names();
+  }
   return {};
+}
+
+/// Whether a file may stand there.
+bool takes_files(const Command& command) {
+  return std::ranges::any_of(command.flags, [](const Flag& flag) {
+    return flag.names.empty() && (flag.kind == Kind::file || flag.kind == Kind::model);
+  });
 }
 
 std::string replaced(std::string text, std::string_view what, std::string_view with) {
@@ -181,7 +191,8 @@ std::string bash_completions(const CLI::App& app) {
               fmt::format("    {}:{}) {}; return ;;\n", command.name, name, bash_values(flag));
     auto words = positional_words(command);
     for (auto& name : names_of(command.flags)) words.push_back(std::move(name));
-    flags += fmt::format("    {}) _klein_reply -W '{}' ;;\n", command.name, fmt::join(words, " "));
+    flags += fmt::format("    {}) _klein_reply {}-W '{}' ;;\n", command.name,
+                         takes_files(command) ? "-f " : "", fmt::join(words, " "));
   }
   return fmt::format(R"(# bash completions of klein: source <(klein completions bash)
 _klein_reply() {{
@@ -268,8 +279,8 @@ std::string fish_completions(const CLI::App& app) {
     for (const auto& flag : command.flags)
       if (!flag.names.empty()) script += fish_line(condition, flag);
     if (const auto words = positional_words(command); !words.empty())
-      script += fmt::format("complete -c klein -n {} -a '{}'\n", fish_quoted(condition),
-                            fmt::join(words, " "));
+      script += fmt::format("complete -c klein -n {}{} -a '{}'\n", fish_quoted(condition),
+                            takes_files(command) ? " -F" : "", fmt::join(words, " "));
   }
   return script;
 }

@@ -12,6 +12,7 @@ struct Model {
   ModelInfo info;
   std::function<GenerateResult(const GenerateRequest&, const ProgressCallback&)> generate;
   std::function<BenchReport(const GenerateRequest&, const ProgressCallback&)> bench;
+  std::function<SaveResult(const SaveRequest&, const ProgressCallback&)> save;
 };
 
 /// The world as a command sees it, so that tests can give it another one.

@@ -111,9 +111,10 @@ CLI::Option* add_model_flag(CLI::App& command, std::string& model) {
       ->envname("KLEIN_MODEL");
 }
 
-namespace {
-
-void add_part_flags(CLI::App& command, EngineOptions& options) {
+void add_source_flags(CLI::App& command, EngineOptions& options) {
+  add_value(command, "--base-model", value::kText,
+            "Name of the model that this one was made from [what its name tells]",
+            [&options](const std::string& text) { options.base_model = text; });
   const auto part = [&](const std::string& flag, std::optional<std::string>& target,
                         const std::string& help) {
     add_value(command, flag, value::kModel, help,
@@ -143,25 +144,24 @@ void add_quantize_flags(CLI::App& command, EngineOptions& options) {
               [target = target](const std::string& text) { *target = quant::parse_target(text); });
 }
 
-}  // namespace
-
-void add_engine_flags(CLI::App& command, EngineOptions& options) {
-  add_model_flag(command, options.model);
-  add_value(command, "--base-model", value::kText,
-            "Name of the model that this one was made from [what its name tells]",
-            [&options](const std::string& text) { options.base_model = text; });
-  add_part_flags(command, options);
-  add_quantize_flags(command, options);
-  add_choice(command, "--dtype", {"bfloat16", "float32"}, "Numbers to compute with [bfloat16]",
-             [&options](std::size_t i) {
-               options.precision = i == 0 ? Precision::bfloat16 : Precision::float32;
-             });
+void add_device_flag(CLI::App& command, EngineOptions& options) {
   add_choice(command, "--device", {"auto", "cpu", "gpu"}, "Where to compute [auto]",
              [&options](std::size_t i) {
                options.device = i == 0   ? DeviceChoice::automatic
                                 : i == 1 ? DeviceChoice::cpu
                                          : DeviceChoice::gpu;
              });
+}
+
+void add_engine_flags(CLI::App& command, EngineOptions& options) {
+  add_model_flag(command, options.model);
+  add_source_flags(command, options);
+  add_quantize_flags(command, options);
+  add_choice(command, "--dtype", {"bfloat16", "float32"}, "Numbers to compute with [bfloat16]",
+             [&options](std::size_t i) {
+               options.precision = i == 0 ? Precision::bfloat16 : Precision::float32;
+             });
+  add_device_flag(command, options);
   add_memory_flags(command, options);
 }
 

@@ -63,6 +63,15 @@ CLI::Option* add_choice(CLI::App& command, const std::string& flag,
 /// those of add_memory_flags.
 void add_engine_flags(CLI::App& command, EngineOptions& options);
 
+/// --base-model and the flags that replace parts.
+void add_source_flags(CLI::App& command, EngineOptions& options);
+
+/// -q, --quantize and its kin for the parts.
+void add_quantize_flags(CLI::App& command, EngineOptions& options);
+
+/// --device.
+void add_device_flag(CLI::App& command, EngineOptions& options);
+
 /// --low-ram, --memory-budget and --mlx-cache-limit-gb.
 void add_memory_flags(CLI::App& command, EngineOptions& options);
 

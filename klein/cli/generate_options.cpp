@@ -100,6 +100,12 @@ void add_sampling_flags(CLI::App& command, GenerateOptions& o) {
 void add_generate_options(CLI::App& command, GenerateOptions& o) {
   add_prompt_flags(command, o);
   add_engine_flags(command, o.engine);
+  o.loras.take_prompt = [&o](const std::string& word) {
+    if (o.prompt_argument) return false;
+    o.prompt_argument = word;
+    return true;
+  };
+  add_lora_flags(command, o.loras);
   add_sampling_flags(command, o);
   add_value(command, "--output", value::kFile,
             "Picture to write, .png, .jpg or .webp; {seed} is replaced [image.png]",
@@ -130,6 +136,7 @@ void GenerateOptions::settle() {
   if (!sources.empty() && request.prompt_embeds)
     warnings.push_back(fmt::format("{} has no effect beside --prompt-embeds", sources.front()));
 
+  engine.loras = loras.choices(warnings);
   settle_seeds();
   request.overwrite = overwrite;
   request.validate();

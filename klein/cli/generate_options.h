@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "klein/cli/lora_flags.h"
 #include "klein/engine/engine.h"
 
 namespace CLI {
@@ -18,6 +19,7 @@ namespace klein::cli {
 /// Everything that `klein generate` was told.
 struct GenerateOptions {
   EngineOptions engine;
+  LoraFlags loras;
   GenerateRequest request;  ///< Of every picture; prompt, seed and file names are filled in later.
 
   std::optional<std::string> prompt_argument;        ///< The positional PROMPT.

@@ -62,7 +62,9 @@ Model load_model(const EngineOptions& options, const ProgressCallback& progress)
           .generate = [engine](const auto& request,
                                const auto& hear) { return engine->generate(request, hear); },
           .bench = [engine](const auto& request,
-                            const auto& hear) { return engine->bench(request, hear); }};
+                            const auto& hear) { return engine->bench(request, hear); },
+          .save = [engine](const auto& request,
+                           const auto& hear) { return engine->save(request, hear); }};
 }
 
 int fail(const Error& error) {

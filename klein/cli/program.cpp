@@ -23,12 +23,15 @@ void add_all_commands(CLI::App& app, Context& context) {
       "  klein generate \"a red apple on a blue background\"\n"
       "  klein generate \"a red apple\" --model FOLDER --seed 7 --output apple.png\n"
       "  klein bench --model FOLDER --width 256 --height 256\n"
+      "  klein save --model FOLDER -q 4 --path NEW_FOLDER\n"
       "  klein tokenize --model FOLDER \"a red apple\"\n"
       "\n"
       "`klein COMMAND --help` lists the flags of a command.");
   add_generate_command(app, context);
   add_tokenize_command(app, context);
   add_bench_command(app, context);
+  add_save_command(app, context);
+  add_info_command(app, context);
   add_models_command(app, context);
   add_completions_command(app, context);
 }

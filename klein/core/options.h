@@ -14,4 +14,11 @@ enum class Rng {
   mlx,    ///< MLX's counter-based generator, as mflux.
 };
 
+/// How a saved model lies on the disk.
+enum class SaveLayout {
+  mflux,      ///< Folders of shards of at most 2 GiB in mflux's names; may be quantized.
+  diffusers,  ///< As published, for diffusers and transformers.
+  bfl,        ///< Transformer and autoencoder as single files in BFL's names; the rest in folders.
+};
+
 }  // namespace klein

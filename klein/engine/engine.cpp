@@ -1,48 +1,23 @@
 #include "klein/engine/engine.h"
 
 #include <algorithm>
-#include <new>
 #include <optional>
-#include <stdexcept>
-#include <string_view>
 
 #include <fmt/format.h>
 
 #include "klein/core/error.h"
 #include "klein/core/stopwatch.h"
 #include "klein/engine/device_thread.h"
-#include "klein/engine/find_model.h"
+#include "klein/engine/find_lora.h"
+#include "klein/engine/open_model.h"
 #include "klein/models/flux2/flops.h"
 #include "klein/models/flux2/pipeline.h"
+#include "klein/models/flux2/save.h"
 #include "klein/ops/linear.h"
 #include "klein/tensor/device.h"
 
 namespace klein {
 namespace {
-
-/// MLX reports a failed allocation as a runtime error whose text says so.
-bool is_out_of_memory(const std::exception& e) {
-  const std::string_view text = e.what();
-  return dynamic_cast<const std::bad_alloc*>(&e) != nullptr ||
-         text.find("Unable to allocate") != std::string_view::npos ||
-         text.find("out of memory") != std::string_view::npos ||
-         text.find("Attempting to allocate") != std::string_view::npos;
-}
-
-/// Foreign exceptions become ours, once, at the border of the library.
-template <typename Work>
-auto translated(Work&& work) {
-  try {
-    return work();
-  } catch (const Error&) {
-    throw;
-  } catch (const std::exception& e) {
-    if (is_out_of_memory(e))
-      throw Error(ErrorKind::memory, std::string("not enough memory: ") + e.what(),
-                  "Ask for a smaller picture.");
-    throw Error(ErrorKind::internal, e.what());
-  }
-}
 
 constexpr double kGiga = 1e9;
 constexpr double kLowRamCacheGb = 1.0;
@@ -88,8 +63,13 @@ struct Engine::Impl {
         limit_memory(memory);
         const auto location =
             find_model(options_.model, {.base_model = options_.base_model, .progress = progress});
-        pipeline_.emplace(flux2::Checkpoint::read(model_files(location, progress)), load_options(),
-                          memory);
+        auto checkpoint =
+            flux2::Checkpoint::read(model_files(options_, location, {.progress = progress}));
+        load_options_ = load_options(options_);
+        for (const auto& [name, scale] : options_.loras)
+          load_options_.loras.push_back(
+              flux2::read_lora(find_lora(name, progress), scale, checkpoint));
+        pipeline_.emplace(std::move(checkpoint), load_options_, memory);
       });
     });
     const auto& checkpoint = pipeline_->checkpoint();
@@ -103,31 +83,10 @@ struct Engine::Impl {
 
   /// The arrays die where they were made.
   ~Impl() {
-    thread_.run([this] { pipeline_.reset(); });
-  }
-
-  flux2::ModelFiles model_files(const ModelLocation& location,
-                                const ProgressCallback& progress) const {
-    const auto replacement = [&](const std::optional<std::string>& name, const char* part) {
-      return name ? std::optional(find_replacement(*name, part, {.progress = progress}))
-                  : std::nullopt;
-    };
-    return {.model = location.path,
-            .transformer = replacement(options_.transformer, "transformer"),
-            .text_encoder = replacement(options_.text_encoder, "text_encoder"),
-            .vae = replacement(options_.vae, "vae"),
-            .tokenizer = replacement(options_.tokenizer, "tokenizer"),
-            .variant = location.variant,
-            .fetch = [location, progress](const std::string& part) {
-              return find_part(location, part, {.progress = progress});
-            }};
-  }
-
-  flux2::LoadOptions load_options() const {
-    return {.dtype = mlx_dtype(options_.precision),
-            .quantize_transformer = options_.quantize_transformer,
-            .quantize_text_encoder = options_.quantize_text_encoder,
-            .quantize_vae = options_.quantize_vae};
+    thread_.run([this] {
+      pipeline_.reset();
+      load_options_ = {};
+    });
   }
 
   flux2::MemoryOptions memory_options() const {
@@ -153,6 +112,7 @@ struct Engine::Impl {
   }
 
   EngineOptions options_;
+  flux2::LoadOptions load_options_;
   std::optional<flux2::Pipeline> pipeline_;
   ModelInfo info_;
   DeviceThread thread_;
@@ -171,6 +131,14 @@ const ModelInfo& Engine::info() const {
 GenerateResult Engine::generate(const GenerateRequest& request, const ProgressCallback& progress) {
   return impl_->thread_.run(
       [&] { return translated([&] { return impl_->generate(request, progress); }); });
+}
+
+SaveResult Engine::save(const SaveRequest& request, const ProgressCallback& progress) {
+  return impl_->thread_.run([&] {
+    return translated([&] {
+      return flux2::save(impl_->pipeline_->checkpoint(), impl_->load_options_, request, progress);
+    });
+  });
 }
 
 BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback& progress) {

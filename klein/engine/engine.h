@@ -4,13 +4,22 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "klein/core/options.h"
 #include "klein/core/progress.h"
 #include "klein/pipeline/request.h"
+#include "klein/pipeline/save_request.h"
 #include "klein/quant/target.h"
 
 namespace klein {
+
+/// A LoRA to merge into a model's weights.
+struct LoraChoice {
+  /// A file, a name in LORA_LIBRARY_PATH, "org/repo" or "org/repo:FILE" of the hub.
+  std::string name;
+  double scale = 1.0;
+};
 
 /// Which model to run, and how.
 struct EngineOptions {
@@ -24,6 +33,9 @@ struct EngineOptions {
   /// Packs a part's weights when they are loaded.
   std::optional<quant::Target> quantize_transformer = {}, quantize_text_encoder = {},
                                quantize_vae = {};
+
+  /// Merged when weights are loaded, before these are packed; they add up, also the same one twice.
+  std::vector<LoraChoice> loras = {};
   Precision precision = Precision::bfloat16;
   DeviceChoice device = DeviceChoice::automatic;
 
@@ -67,7 +79,8 @@ class Engine {
   /// Errors   Error(not_found), Error(format), Error(shape), Error(unsupported) for a model that is
   ///          missing or broken; Error(unsupported) for a device that is not there; Error(usage)
   ///          for a base model that is no name, and for a limit or budget that is not above 0;
-  ///          Error(io), Error(cancelled) for a download that fails
+  ///          Error(io), Error(cancelled) for a download that fails; the same for a LoRA, and when
+  ///          it is not for this model
   explicit Engine(const EngineOptions& options, const ProgressCallback& progress = {});
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
@@ -80,6 +93,14 @@ class Engine {
   /// Weights are loaded by the first request. Errors as flux2::Pipeline::generate; Error(memory)
   /// when the system has no memory left, or too little for the picture.
   GenerateResult generate(const GenerateRequest& request, const ProgressCallback& progress = {});
+
+  /// Writes the model to a folder, packed as the options say; all of it or nothing. `progress` is
+  /// called on the engine's thread.
+  ///
+  /// Errors   Error(usage) when the folder exists and is not empty, or the layout cannot hold
+  ///          packed weights; Error(unsupported) when it cannot hold the model; Error(shape),
+  ///          Error(format) for weights that are broken; Error(io), Error(cancelled)
+  SaveResult save(const SaveRequest& request, const ProgressCallback& progress = {});
 
   /// Makes one picture and measures the machine's matrix products beside it.
   BenchReport bench(const GenerateRequest& request, const ProgressCallback& progress = {});

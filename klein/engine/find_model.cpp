@@ -20,6 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kItsName = "its name";
+
 /// The entry that --base-model names, or nullptr without one.
 const flux2::RegistryEntry* base_entry(const std::string& base_model) {
   if (base_model.empty()) return nullptr;
@@ -96,30 +98,42 @@ ModelLocation find_on_hub(const HubName& name, const FindOptions& options) {
   if (const auto* entry = flux2::find_entry(name.repo)) {
     location.name = entry->key;
     location.variant = entry->variant;
+    location.variant_source = kItsName;
   }
   return location;
 }
 
 /// What a name that somebody gave to a file or a repository tells, where nothing better does.
 void learn_from(const std::string& file_name, ModelLocation& location) {
-  if (!location.variant) location.variant = flux2::variant_of_file_name(file_name);
+  if (!location.variant) {
+    location.variant = flux2::variant_of_file_name(file_name);
+    if (location.variant) location.variant_source = kItsName;
+  }
   const auto* entry = flux2::entry_of_file_name(file_name);
   if (location.name.empty() && entry != nullptr) location.name = entry->key;
+}
+
+fs::path path_from(const std::string& name) {
+  return hub::with_home(name, [](const char* n) { return std::getenv(n); });
+}
+
+/// What a name means where no file has it: a repository of the registry or of the hub.
+std::optional<HubName> meaning_on_hub(const std::string& name) {
+  const auto* entry = flux2::find_entry(name);
+  return entry != nullptr ? HubName{std::string(entry->repo), ""} : hub_name(name);
 }
 
 ModelLocation find(const std::string& name, const FindOptions& options) {
   if (name == "demo") return {.path = find_demo_model(), .name = name};
 
   std::error_code error;
-  const auto path = hub::with_home(name, [](const char* n) { return std::getenv(n); });
+  const auto path = path_from(name);
   if (!name.empty() && fs::exists(path, error)) {
     ModelLocation location{.path = path};
     if (!fs::is_directory(path, error)) learn_from(path.filename().string(), location);
     return location;
   }
-  const auto* entry = flux2::find_entry(name);
-  const auto on_hub = entry != nullptr ? HubName{std::string(entry->repo), ""} : hub_name(name);
-  if (on_hub) {
+  if (const auto on_hub = meaning_on_hub(name)) {
     auto location = find_on_hub(*on_hub, options);
     if (!fs::is_directory(location.path, error))
       learn_from(location.path.filename().string(), location);
@@ -142,6 +156,7 @@ ModelLocation find_model(const std::string& name, const FindOptions& options) {
   if (base != nullptr) {
     location.name = base->key;
     location.variant = base->variant;
+    location.variant_source = "--base-model";
   }
   return location;
 }
@@ -162,6 +177,32 @@ fs::path find_replacement(const std::string& name, const std::string& part,
   const auto path = find_model(name, only).path;
   std::error_code error;
   return fs::is_directory(path / part, error) ? path / part : path;
+}
+
+std::optional<PlannedDownload> planned_download(const std::string& name,
+                                                const FindOptions& options) {
+  std::error_code error;
+  if (name == "demo" || (!name.empty() && fs::exists(path_from(name), error))) return std::nullopt;
+  const auto on_hub = meaning_on_hub(name);
+  if (!on_hub) return std::nullopt;
+  const auto settings = hub::settings_from_environment();
+  const hub::Wanted wanted{.repo = on_hub->repo, .choose = chooser(on_hub->file, options.parts)};
+  if (hub::cached_snapshot(wanted, settings)) return std::nullopt;
+  PlannedDownload planned{.repo = on_hub->repo};
+  try {
+    planned.files = hub::plan(wanted, settings, options.progress);
+  } catch (const Error& e) {
+    const auto* entry = flux2::find_entry(on_hub->repo);
+    const bool is_asked_for_all = on_hub->file.empty() && options.parts.empty();
+    if (entry == nullptr || !is_asked_for_all || e.kind() == ErrorKind::cancelled) throw;
+    planned.bytes = planned.missing_bytes = entry->download_bytes;
+    planned.doubt = e.what();
+  }
+  for (const auto& file : planned.files) {
+    planned.bytes += file.bytes;
+    if (!file.is_here) planned.missing_bytes += file.bytes;
+  }
+  return planned;
 }
 
 std::vector<std::string> model_names() {

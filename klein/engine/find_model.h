@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "klein/core/progress.h"
+#include "klein/hub/snapshot.h"
 #include "klein/models/flux2/registry.h"
 
 namespace klein {
@@ -20,6 +21,7 @@ struct ModelLocation {
   /// From --base-model, the registry or the name of the file or repository, in this order; what
   /// model_index.json says is truer. Never from the name of a folder.
   std::optional<flux2::Variant> variant = {};
+  std::string variant_source = {};  ///< "--base-model", "its name".
 };
 
 struct FindOptions {
@@ -50,6 +52,22 @@ std::optional<std::filesystem::path> find_part(const ModelLocation& location,
 /// model that has one. Errors as find_model.
 std::filesystem::path find_replacement(const std::string& name, const std::string& part,
                                        const FindOptions& options = {});
+
+/// What using a model would bring from the hub.
+struct PlannedDownload {
+  std::string repo;
+  std::vector<hub::NeededFile> files = {};  ///< Empty where the hub could not be asked.
+  std::uint64_t bytes = 0;                  ///< Of all files that are needed.
+  std::uint64_t missing_bytes = 0;          ///< Of those that are not here.
+  std::string doubt = {};                   ///< Why `bytes` are only about right; empty: they are.
+};
+
+/// What find_model would download, which asks the hub but brings nothing; nothing where the name
+/// stands for something that is on this machine, or for nothing.
+///
+/// Errors   those of hub::plan, for a repository whose size the registry does not know
+std::optional<PlannedDownload> planned_download(const std::string& name,
+                                                const FindOptions& options = {});
 
 /// What people type: "demo" and the short names of the registry.
 std::vector<std::string> model_names();

@@ -16,6 +16,7 @@
 namespace klein::hub {
 namespace {
 
+constexpr std::uint64_t kMaxTextBytes = std::uint64_t{32} << 20;
 constexpr int kTries = 5;
 constexpr int kTriesUnreachable = 2;
 constexpr double kFirstPauseSecs = 0.5;  // doubled after every try
@@ -58,11 +59,28 @@ Listing Session::list(const std::string& revision) {
   }
 }
 
+std::string Session::address_of(const Listing& listing, const std::string& name) const {
+  return fmt::format("{}/{}/resolve/{}/{}", settings_.endpoint, repo_, listing.commit,
+                     percent_encoded(name, true));
+}
+
+std::string Session::read(const Listing& listing, const std::string& name) {
+  const auto& file = listing.files.at(name);
+  if (file.bytes > kMaxTextBytes)
+    throw Error(ErrorKind::format, fmt::format("expected a file of at most {} bytes, got {}: {}/{}",
+                                               kMaxTextBytes, file.bytes, repo_, name));
+  const auto url = address_of(listing, name);
+  for (int attempt = 1;; ++attempt) {
+    auto response = client_.get({.url = url, .token = settings_.token}, may_go_on_);
+    if (response.failure.empty() && is_success(response.status)) return std::move(response.body);
+    recover(response, attempt, "the file " + io::printable(name));
+  }
+}
+
 void Session::download(const Listing& listing, const std::string& name, const RepoCache& cache,
                        const std::function<void(std::int64_t)>& on_bytes) {
   const auto& file = listing.files.at(name);
-  const auto url = fmt::format("{}/{}/resolve/{}/{}", settings_.endpoint, repo_, listing.commit,
-                               percent_encoded(name, true));
+  const auto url = address_of(listing, name);
   BlobFile blob(cache.incomplete(file.etag), file, may_go_on_);
   const auto restart = [&] {
     on_bytes(-static_cast<std::int64_t>(blob.size()));

@@ -24,6 +24,11 @@ class Session {
   /// What the repository holds.
   Listing list(const std::string& revision);
 
+  /// The text of a small file, which does not go to the cache.
+  ///
+  /// Errors   also Error(format) for a file that is too large
+  std::string read(const Listing& listing, const std::string& name);
+
   /// Brings one file into the cache as a blob of the right size and checksum; goes on where an
   /// earlier download stopped. The caller has the blob's lock.
   ///
@@ -35,6 +40,7 @@ class Session {
                 const std::function<void(std::int64_t)>& on_bytes);
 
  private:
+  std::string address_of(const Listing& listing, const std::string& name) const;
   void recover(const HttpResponse& response, int attempt, const std::string& what);
   void pause(double secs);
   [[noreturn]] void refuse(const HttpResponse& response, const std::string& what) const;

@@ -224,6 +224,15 @@ bool is_complete(const RepoCache& cache, const std::string& commit, const Choose
   }
 }
 
+[[noreturn]] void refuse_offline(const std::string& repo, const Settings& settings) {
+  throw Error(
+      ErrorKind::not_found,
+      fmt::format("expected {} in the cache, since HF_HUB_OFFLINE forbids to ask the hub, "
+                  "found {}: {}",
+                  repo, has_part_of(repo, settings) ? "a part" : "none", settings.cache.string()),
+      "Unset HF_HUB_OFFLINE to download it.");
+}
+
 }  // namespace
 
 fs::path snapshot(const Wanted& wanted, const Settings& settings,
@@ -233,12 +242,28 @@ fs::path snapshot(const Wanted& wanted, const Settings& settings,
                 fmt::format("expected a repository's name such as org/name, got: {}", wanted.repo));
   if (!settings.is_offline) return Fetch(wanted, settings, progress)(wanted);
   if (auto folder = cached_snapshot(wanted, settings)) return *folder;
-  throw Error(ErrorKind::not_found,
-              fmt::format("expected {} in the cache, since HF_HUB_OFFLINE forbids to ask the hub, "
-                          "found {}: {}",
-                          wanted.repo, has_part_of(wanted.repo, settings) ? "a part" : "none",
-                          settings.cache.string()),
-              "Unset HF_HUB_OFFLINE to download it.");
+  refuse_offline(wanted.repo, settings);
+}
+
+std::vector<NeededFile> plan(const Wanted& wanted, const Settings& settings,
+                             const ProgressCallback& progress) {
+  if (settings.is_offline) refuse_offline(wanted.repo, settings);
+  const MayGoOn may_go_on = [&] {
+    return !progress || progress({.stage = Stage::download, .done = 0, .total = 0});
+  };
+  Session session(settings, wanted.repo, may_go_on);
+  const auto listing = session.list(wanted.revision);
+  FileTree tree{.where = wanted.repo, .names = {}, .read = [&](const std::string& name) {
+                  return session.read(listing, name);
+                }};
+  for (const auto& [name, file] : listing.files) tree.names.insert(name);
+  const RepoCache cache(settings.cache, wanted.repo);
+  std::vector<NeededFile> files;
+  for (const auto& name : wanted.choose(tree)) {
+    const auto& file = listing.files.at(name);
+    files.push_back({name, file.bytes, size_on_disk(cache.blob(file.etag)) == file.bytes});
+  }
+  return files;
 }
 
 std::optional<fs::path> cached_snapshot(const Wanted& wanted, const Settings& settings) {

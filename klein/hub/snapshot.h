@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -42,8 +43,22 @@ struct Wanted {
 std::filesystem::path snapshot(const Wanted& wanted, const Settings& settings,
                                const ProgressCallback& progress = {});
 
-/// The same from the cache alone: the commit that the revision was when it was fetched. Nothing
-/// unless all that `choose` names is there.
+/// A file of a repository that is needed.
+struct NeededFile {
+  std::string name;
+  std::uint64_t bytes = 0;
+  bool is_here = false;  ///< In the cache, whole.
+};
+
+/// What snapshot() would bring, by asking the hub; the cache stays as it is.
+///
+/// Errors   those of snapshot(); Error(not_found) where the hub may not be asked
+/// Thread   any; `progress` is called on the caller's, to hear whether to go on
+std::vector<NeededFile> plan(const Wanted& wanted, const Settings& settings,
+                             const ProgressCallback& progress = {});
+
+/// What snapshot() gives from the cache alone: the commit that the revision was when it was
+/// fetched. Nothing unless all that `choose` names is there.
 std::optional<std::filesystem::path> cached_snapshot(const Wanted& wanted,
                                                      const Settings& settings);
 

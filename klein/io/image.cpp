@@ -70,12 +70,20 @@ std::vector<std::byte> encode(const Image& image, ImageFormat format,
   throw Error(ErrorKind::internal, "unknown picture format");
 }
 
-Image decode(std::span<const std::byte> bytes, const std::string& name) {
+std::optional<ImageFormat> format_of(std::span<const std::byte> bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (text.starts_with("\x89PNG\r\n\x1a\n")) return detail::decode_png(bytes, name);
-  if (text.starts_with("\xff\xd8\xff")) return detail::decode_jpeg(bytes, name);
-  if (text.starts_with("RIFF") && text.substr(0, 12).ends_with("WEBP"))
-    return detail::decode_webp(bytes, name);
+  if (text.starts_with("\x89PNG\r\n\x1a\n")) return ImageFormat::png;
+  if (text.starts_with("\xff\xd8\xff")) return ImageFormat::jpeg;
+  if (text.starts_with("RIFF") && text.substr(0, 12).ends_with("WEBP")) return ImageFormat::webp;
+  return std::nullopt;
+}
+
+Image decode(std::span<const std::byte> bytes, const std::string& name) {
+  const auto format = format_of(bytes);
+  if (format == ImageFormat::png) return detail::decode_png(bytes, name);
+  if (format == ImageFormat::jpeg) return detail::decode_jpeg(bytes, name);
+  if (format == ImageFormat::webp) return detail::decode_webp(bytes, name);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const std::string start = text.empty() ? "an empty file" : in_quotes(text.substr(0, 8));
   throw Error(ErrorKind::format, fmt::format("expected a PNG, JPEG or WebP picture, got {}{}: {}",
                                              start, text.size() > 8 ? " at its start" : "", name));

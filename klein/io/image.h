@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,6 +44,9 @@ ImageFormat format_for(const std::filesystem::path& path);
 /// Thread   any
 std::vector<std::byte> encode(const Image& image, ImageFormat format,
                               const EncodeOptions& options = {});
+
+/// The format that a file's bytes begin like, where it is one of the three.
+std::optional<ImageFormat> format_of(std::span<const std::byte> bytes);
 
 /// The picture in a PNG, JPEG or WebP file's bytes; `name` is what messages call it.
 ///

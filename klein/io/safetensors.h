@@ -94,11 +94,12 @@ class SafetensorsFile {
 class ShardedWeights {
  public:
   /// Reads `<stem>.safetensors.index.json` and the shards it names if there is one, else
-  /// `<stem>.safetensors`.
+  /// `<stem>.safetensors`. Links are followed; shards that are links have to end in the folder, or
+  /// where the index ends that is a link too: a cache of the hub consists of them.
   ///
   /// Errors   Error(not_found) when neither is there, or naming every missing shard; Error(format)
-  ///          when the index is broken, names a shard outside the folder, or disagrees with a shard
-  ///          about which tensors it holds (all of them listed)
+  ///          when the index is broken, leads to a shard outside the folder, or disagrees with a
+  ///          shard about which tensors it holds (all of them listed)
   /// Source   transformers and diffusers: `<name>.safetensors.index.json`, key weight_map
   static ShardedWeights open(const std::filesystem::path& folder, std::string_view stem,
                              Access access = Access::read_only);
@@ -132,6 +133,42 @@ class ShardedWeights {
   std::filesystem::path path_;
 };
 
+/// A tensor of a file that is to be written.
+struct TensorHeader {
+  std::string name;
+  Dtype dtype = Dtype::float32;
+  std::vector<std::int64_t> shape;
+};
+
+/// Whether the reference implementation puts `a` before `b`: by dtype, wide ones first, then name.
+bool comes_first(const TensorHeader& a, const TensorHeader& b);
+
+/// A file that is written tensor by tensor, so that no two have to be in memory at once.
+class SafetensorsWriter {
+ public:
+  /// Writes the header; `tensors` are in the order of comes_first.
+  ///
+  /// Errors   Error(usage) when a name is used twice, is reserved or is not UTF-8; Error(shape) for
+  ///          a shape that is none; the rest as AtomicFile
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorHeader> tensors,
+                    const std::map<std::string, std::string>& metadata,
+                    Overwrite overwrite = Overwrite::refuse);
+
+  /// The numbers of the next tensor, contiguous, row-major, little-endian.
+  ///
+  /// Errors   Error(shape) when they are not those of its shape; as AtomicFile
+  void write(std::span<const std::byte> data);
+
+  /// Once all tensors are there; returns the file's name.
+  std::filesystem::path commit();
+
+ private:
+  std::vector<TensorHeader> tensors_;
+  std::filesystem::path path_;
+  std::optional<AtomicFile> file_;
+  std::size_t next_ = 0;
+};
+
 /// One tensor to write; `data` is contiguous, row-major, little-endian.
 struct TensorView {
   std::string name;
@@ -143,8 +180,7 @@ struct TensorView {
 /// Writes a file as the reference implementation does (tensors by dtype, wide first, then name;
 /// data from a multiple of 8 bytes on) and returns its name.
 ///
-/// Errors   Error(shape) when shape and data disagree; Error(usage) when a name is used twice, is
-///          reserved or is not UTF-8; the rest as AtomicFile
+/// Errors   Error(shape) when shape and data disagree; the rest as SafetensorsWriter
 /// Source   huggingface/safetensors, tensor.rs, prepare
 std::filesystem::path write_safetensors(const std::filesystem::path& path,
                                         std::vector<TensorView> tensors,

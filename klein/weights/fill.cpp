@@ -50,7 +50,8 @@ void Filler::on_conv(const std::string& path, nn::Conv2d& layer) {
 }
 
 void Filler::finish() {
-  mx::eval(promised_);
+  // One after the other: what is needed on the way is never in memory for many at once.
+  for (auto& array : promised_) mx::eval(array);
   promised_.clear();
 }
 

@@ -68,6 +68,12 @@ std::uint64_t packed_bytes(const quant::Target& target, std::int64_t rows, std::
   return static_cast<std::uint64_t>(rows) * row;
 }
 
+bool is_packed_as(const ops::PackedMatrix& matrix, const quant::Target& target) {
+  if (matrix.layout.format != target.format) return false;
+  if (target.format == Format::fp8_e4m3) return matrix.scales && !matrix.column_scales;
+  return matrix.layout.bits == target.bits && ops::is_mlx_format(matrix);
+}
+
 ops::PackedMatrix quantize(const mx::array& weight, const quant::Target& target) {
   ops::PackedMatrix packed;
   packed.layout = layout_of(target);
@@ -91,8 +97,7 @@ void Quantizer::on_weight(const std::string&, ops::Weight& weight) {
   if (shape.size() != 2 || !can_quantize(target_, shape[1])) return;
   ops::PackedMatrix packed;
   if (const auto* old = std::get_if<ops::PackedMatrix>(&weight)) {
-    const auto wanted = layout_of(target_);
-    if (old->layout.format == wanted.format && old->layout.bits == wanted.bits) return;
+    if (is_packed_as(*old, target_)) return;
     packed = quantize(ops::unpack(*old, mx::bfloat16), target_);
   } else {
     packed = quantize(std::get<mx::array>(weight), target_);

@@ -14,6 +14,9 @@ bool can_quantize(const quant::Target& target, int columns);
 /// Bytes of the matrix once it is packed.
 std::uint64_t packed_bytes(const quant::Target& target, std::int64_t rows, std::int64_t columns);
 
+/// Whether a matrix has this packing already, in a form that a file of ours can hold as it is.
+bool is_packed_as(const ops::PackedMatrix& matrix, const quant::Target& target);
+
 /// A dense matrix in fewer bits, computed when it is needed: affine in groups of 64 as mflux and
 /// MLX do it, MXFP8, MXFP4 and NVFP4 as MLX has them, FP8 (E4M3) with one scale for each row.
 ///

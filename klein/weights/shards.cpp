@@ -1,6 +1,9 @@
 #include "klein/weights/shards.h"
 
+#include <algorithm>
+#include <iterator>
 #include <span>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -38,21 +41,27 @@ std::vector<std::size_t> cut(const std::vector<PendingTensor>& tensors, std::uin
   return begins;
 }
 
-void write_shard(const std::filesystem::path& path, std::span<const PendingTensor> tensors,
-                 const std::map<std::string, std::string>& metadata) {
-  std::vector<mx::array> values;
-  for (const auto& tensor : tensors) values.push_back(mx::contiguous(tensor.value));
-  mx::eval(values);
-  std::vector<io::TensorView> views;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const auto& value = values[i];
-    const auto* bytes = value.data<std::byte>();
-    views.push_back({.name = tensors[i].name,
-                     .dtype = file_dtype(tensors[i]),
-                     .shape = {value.shape().begin(), value.shape().end()},
-                     .data = {bytes, value.nbytes()}});
+io::TensorHeader header_of(const PendingTensor& tensor) {
+  const auto shape = tensor.value.shape();
+  return {tensor.name, file_dtype(tensor), {shape.begin(), shape.end()}};
+}
+
+/// One tensor after the other is computed, written and let go.
+void write_shard(const std::filesystem::path& path, std::span<PendingTensor> tensors,
+                 const std::map<std::string, std::string>& metadata,
+                 const std::function<void()>& written) {
+  std::ranges::sort(tensors, io::comes_first, header_of);
+  std::vector<io::TensorHeader> headers;
+  std::ranges::transform(tensors, std::back_inserter(headers), header_of);
+  io::SafetensorsWriter writer(path, std::move(headers), metadata);
+  for (auto& tensor : tensors) {
+    auto value = mx::contiguous(std::exchange(tensor.value, mx::array(0)));
+    mx::eval(value);
+    mx::synchronize();
+    writer.write({value.data<std::byte>(), value.nbytes()});
+    written();
   }
-  io::write_safetensors(path, std::move(views), metadata);
+  writer.commit();
 }
 
 }  // namespace
@@ -67,18 +76,17 @@ std::vector<std::filesystem::path> write_shards(const std::filesystem::path& fol
   std::vector<std::filesystem::path> files;
   nlohmann::json map = nlohmann::json::object();
   std::uint64_t total = 0;
+  int done = 0;
   for (std::size_t s = 0; s < begins.size(); ++s) {
     const auto end = s + 1 < begins.size() ? begins[s + 1] : tensors.size();
     const auto shard = std::span(tensors).subspan(begins[s], end - begins[s]);
     const auto name = names.shard(static_cast<int>(s), count);
-    write_shard(folder / name, shard, metadata);
-    files.push_back(folder / name);
-    for (auto& tensor : shard) {
+    for (const auto& tensor : shard) {
       map[tensor.name] = name;
       total += tensor.value.nbytes();
-      tensor.value = mx::array(0);  // its numbers are on the disk
     }
-    written(static_cast<int>(end));
+    write_shard(folder / name, shard, metadata, [&] { written(++done); });
+    files.push_back(folder / name);
   }
   if (names.index_always || count > 1) {
     nlohmann::json meta = {{"total_size", total}};

@@ -11,7 +11,7 @@
 
 namespace klein::weights {
 
-/// A tensor to be written; computed when its shard's turn comes.
+/// A tensor to be written; computed when its turn comes.
 struct PendingTensor {
   std::string name;
   mx::array value;
@@ -27,8 +27,8 @@ struct ShardNames {
 };
 
 /// Writes tensors to shards, filled in order up to max_bytes, with an index that names the shard of
-/// each; computes one shard at a time and calls `written` after each tensor's shard with the number
-/// of tensors done. Returns the files.
+/// each; computes one tensor at a time and calls `written` after it with the number of tensors
+/// done. Returns the files.
 std::vector<std::filesystem::path> write_shards(const std::filesystem::path& folder,
                                                 std::vector<PendingTensor> tensors,
                                                 const ShardNames& names,

@@ -16,7 +16,7 @@ DEMO = ROOT / "models/demo"
 class Commands(ProgramTest):
     def test_version_and_help(self):
         self.assertRegex(self.klein("--version").stdout, r"^klein \d+\.\d+\.\d+\n$")
-        commands = ("generate", "tokenize", "bench", "models", "completions")
+        commands = ("generate", "save", "info", "tokenize", "bench", "models", "completions")
         overview = self.klein("--help").stdout
         for command in commands:
             self.assertIn(command, overview)

@@ -56,10 +56,10 @@ Config config_of(const PartSource& source,
   return Config::from_json({json, source.config->string()});
 }
 
-/// Gathers the parts of a model from wherever they are, and in the end names all that are missing.
-class Assembler {
+/// Gathers the parts of a model from wherever they are.
+class Finder {
  public:
-  explicit Assembler(const ModelFiles& files) : files_(files) {
+  explicit Finder(const ModelFiles& files) : files_(files) {
     std::error_code error;
     if (!is_there(files.model))
       throw Error(
@@ -69,28 +69,17 @@ class Assembler {
       in_file_ = open_parts(weights::WeightFiles::open(files.model));
   }
 
-  PartSource part(PartKind kind, const char* name, const std::optional<fs::path>& replacement) {
+  std::optional<PartSource> part(PartKind kind, const char* name,
+                                 const std::optional<fs::path>& replacement) {
     if (replacement) return open_part(*replacement, kind);
     for (auto& source : in_file_)
       if (source.kind == kind) return std::move(source);
     if (const auto folder = inside_or_fetched(name)) return open_part(*folder, kind);
-    missing_.emplace_back(name);
-    return {};
+    return std::nullopt;
   }
 
-  fs::path tokenizer() {
-    if (files_.tokenizer) return *files_.tokenizer;
-    if (const auto folder = inside_or_fetched("tokenizer")) return *folder;
-    missing_.emplace_back("tokenizer");
-    return {};
-  }
-
-  void expect_complete() const {
-    if (missing_.empty()) return;
-    throw Error(ErrorKind::not_found,
-                fmt::format("expected a whole model, found no {}: {}", fmt::join(missing_, ", no "),
-                            files_.model.string()),
-                "Name the missing parts with --transformer, --text-encoder, --vae, --tokenizer.");
+  std::optional<fs::path> tokenizer() {
+    return files_.tokenizer ? files_.tokenizer : inside_or_fetched("tokenizer");
   }
 
  private:
@@ -101,8 +90,15 @@ class Assembler {
 
   const ModelFiles& files_;
   std::vector<PartSource> in_file_;
-  std::vector<std::string> missing_;
 };
+
+void expect_complete(const FoundParts& found, const fs::path& model) {
+  if (found.missing.empty()) return;
+  throw Error(ErrorKind::not_found,
+              fmt::format("expected a whole model, found no {}: {}",
+                          fmt::join(found.missing, ", no "), model.string()),
+              "Name the missing parts with --transformer, --text-encoder, --vae, --tokenizer.");
+}
 
 void read_index(Checkpoint& c, const fs::path& file) {
   const auto index = io::parse_json_file(file);
@@ -126,11 +122,17 @@ void read_facts(Checkpoint& c, const ModelFiles& files) {
   const auto index = files.model / "model_index.json";
   if (is_there(index)) {
     read_index(c, index);
+    c.variant_source = "model_index.json";
     // Of the published repositories only the name says that the weights are the kv ones.
-    if (files.variant == Variant::kv && c.variant == Variant::distilled) c.variant = Variant::kv;
+    if (files.variant == Variant::kv && c.variant == Variant::distilled) {
+      c.variant = Variant::kv;
+      c.variant_source = files.variant_source;
+    }
   } else if (files.variant) {
     c.variant = *files.variant;
+    c.variant_source = files.variant_source;
   } else {
+    c.variant_source = "nothing, so it is assumed";
     c.warnings.push_back(fmt::format(
         "nothing says whether {} is distilled or base, taking it for distilled (--base-model says)",
         files.model.filename().string()));
@@ -160,21 +162,48 @@ void expect_matching(const Checkpoint& c) {
 
 }  // namespace
 
+FoundParts gather_parts(const ModelFiles& files) {
+  Finder finder(files);
+  FoundParts found;
+  const auto keep = [&](auto& place, auto part, const char* name) {
+    if (!part) found.missing.emplace_back(name);
+    place = std::move(part);
+  };
+  keep(found.transformer, finder.part(PartKind::transformer, "transformer", files.transformer),
+       "transformer");
+  keep(found.text_encoder, finder.part(PartKind::text_encoder, "text_encoder", files.text_encoder),
+       "text_encoder");
+  keep(found.vae, finder.part(PartKind::vae, "vae", files.vae), "vae");
+  keep(found.tokenizer, finder.tokenizer(), "tokenizer");
+  return found;
+}
+
+TransformerConfig transformer_config(const PartSource& source) {
+  return config_of(source, transformer_config_from);
+}
+
+qwen3::TextEncoderConfig text_encoder_config(const PartSource& source) {
+  return config_of(source, qwen3::config_from);
+}
+
+VaeConfig vae_config(const PartSource& source) {
+  return config_of(source, vae_config_from);
+}
+
 Checkpoint Checkpoint::read(const ModelFiles& files) {
   Checkpoint c;
   c.path = files.model;
-  Assembler assembler(files);
-  c.transformer_source = assembler.part(PartKind::transformer, "transformer", files.transformer);
-  c.text_encoder_source =
-      assembler.part(PartKind::text_encoder, "text_encoder", files.text_encoder);
-  c.vae_source = assembler.part(PartKind::vae, "vae", files.vae);
-  c.tokenizer = assembler.tokenizer();
-  assembler.expect_complete();
+  auto found = gather_parts(files);
+  expect_complete(found, files.model);
+  c.transformer_source = *std::move(found.transformer);
+  c.text_encoder_source = *std::move(found.text_encoder);
+  c.vae_source = *std::move(found.vae);
+  c.tokenizer = *std::move(found.tokenizer);
 
   read_facts(c, files);
-  c.transformer = config_of(c.transformer_source, transformer_config_from);
-  c.text_encoder = config_of(c.text_encoder_source, qwen3::config_from);
-  c.vae = config_of(c.vae_source, vae_config_from);
+  c.transformer = transformer_config(c.transformer_source);
+  c.text_encoder = text_encoder_config(c.text_encoder_source);
+  c.vae = vae_config(c.vae_source);
   expect_matching(c);
   return c;
 }
@@ -190,7 +219,7 @@ void Checkpoint::expect_fitting_weights() const {
 
 Transformer Checkpoint::load_transformer(const LoadOptions& options) const {
   Transformer module(transformer);
-  fill_part(module, transformer_source, options.dtype, options.quantize_transformer);
+  fill_part(module, transformer_source, options);
   return module;
 }
 
@@ -202,13 +231,13 @@ PartSource Checkpoint::used_text_encoder_source() const {
 
 qwen3::TextEncoder Checkpoint::load_text_encoder(const LoadOptions& options) const {
   qwen3::TextEncoder module(text_encoder, text_encoder_out_layers);
-  fill_part(module, used_text_encoder_source(), options.dtype, options.quantize_text_encoder);
+  fill_part(module, used_text_encoder_source(), options);
   return module;
 }
 
 Vae Checkpoint::load_vae(const LoadOptions& options) const {
   Vae module(vae);
-  fill_part(module, vae_source, options.dtype, options.quantize_vae);
+  fill_part(module, vae_source, options);
   return module;
 }
 

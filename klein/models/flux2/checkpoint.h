@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "klein/models/flux2/config.h"
+#include "klein/models/flux2/lora.h"
 #include "klein/models/flux2/model_files.h"
 #include "klein/models/flux2/transformer.h"
 #include "klein/models/flux2/vae.h"
@@ -22,13 +23,35 @@ struct LoadOptions {
   mx::Dtype dtype = mx::bfloat16;  ///< What is computed in.
   std::optional<quant::Target> quantize_transformer = {}, quantize_text_encoder = {},
                                quantize_vae = {};
+
+  std::vector<Lora> loras = {};  ///< Merged into the weights, before these are packed.
 };
+
+/// The parts of a model as far as they are there.
+struct FoundParts {
+  std::optional<PartSource> transformer = {}, text_encoder = {}, vae = {};
+  std::optional<std::filesystem::path> tokenizer = {};  ///< tokenizer.json or its folder.
+  std::vector<std::string> missing = {};                ///< "transformer", "tokenizer".
+};
+
+/// Gathers the parts of a model from wherever they are.
+///
+/// Errors   Error(not_found) when `files.model` is not there; as open_part and open_parts
+FoundParts gather_parts(const ModelFiles& files);
+
+/// Sizes from a part's config.json, or where there is none from the shapes of its tensors.
+///
+/// Errors   as TransformerConfig::from_json and transformer_config_from, and the others'
+TransformerConfig transformer_config(const PartSource& source);
+qwen3::TextEncoderConfig text_encoder_config(const PartSource& source);
+VaeConfig vae_config(const PartSource& source);
 
 /// A model: what its JSON files and the headers of its weight files say. Weights are read by the
 /// load_* functions.
 struct Checkpoint {
   std::filesystem::path path;  ///< The folder or file that was named.
   Variant variant = Variant::distilled;
+  std::string variant_source = {};  ///< What says so: "model_index.json", "--base-model".
   std::vector<int> text_encoder_out_layers = {9, 18, 27};
   int max_sequence_length = 512;  ///< Tokens a prompt is padded or cut to, template included.
   sampling::SchedulerConfig scheduler = {.use_dynamic_shifting = true, .shift = 3.0f};

@@ -213,6 +213,14 @@ std::vector<Part> find_parts(const weights::Shapes& tensors, std::string_view wh
   return parts;
 }
 
+std::optional<std::string_view> adapter_name(const weights::Shapes& tensors) {
+  for (const auto& lookalike : kLookalikes)
+    for (const auto& [name, shape] : tensors)
+      if (lookalike.hint == kGiveAsLora && name.find(lookalike.piece) != name.npos)
+        return lookalike.what.substr(lookalike.what.find(' ') + 1);
+  return std::nullopt;
+}
+
 weights::Renaming renaming(const Part& part, std::string_view where) {
   switch (part.kind) {
     case PartKind::transformer:

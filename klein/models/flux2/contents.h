@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,9 @@ struct Part {
 ///          Error(format) when a kind is there twice, or tensors are left that belong to none;
 ///          `where` is the file or folder
 std::vector<Part> find_parts(const weights::Shapes& tensors, std::string_view where);
+
+/// "LoRA", "LoKr adapter", "LoHa adapter", where that is what the tensors are.
+std::optional<std::string_view> adapter_name(const weights::Shapes& tensors);
 
 /// Where a part's tensors, under the names of diffusers and transformers, lie.
 ///

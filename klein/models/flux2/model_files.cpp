@@ -35,6 +35,7 @@ PartSource empty_like(const PartSource& whole) {
   part.kind = whole.kind;
   part.convention = whole.convention;
   part.path = whole.path;
+  part.prefix = whole.prefix;
   part.config = whole.config;
   part.files.path = whole.files.path;
   part.files.saved_by = whole.files.saved_by;
@@ -53,6 +54,7 @@ void keep_needed(PartSource& part, const PartSource& whole) {
 
 PartSource PartSource::child(std::string_view name) const {
   auto part = empty_like(*this);
+  part.prefix += name;
   const auto& origins = renaming.origins;
   for (auto it = origins.lower_bound(name); it != origins.end() && it->first.starts_with(name);
        ++it) {

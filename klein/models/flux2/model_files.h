@@ -25,6 +25,7 @@ struct ModelFiles {
 
   /// What the model's name says where its files do not.
   std::optional<Variant> variant = {};
+  std::string variant_source = {};  ///< What said so: "--base-model".
 
   /// Asked for the parts that `model` lacks: "text_encoder", "vae", "tokenizer", "transformer" to
   /// its folder. Unset, or returning nothing: the part is missing.
@@ -40,6 +41,7 @@ struct PartSource {
   weights::WeightFiles files;                   ///< The tensors of this part alone.
   weights::Renaming renaming;
   weights::Shapes shapes;  ///< Under the model's names.
+  std::string prefix;      ///< What child() took off these names: "transformer_blocks.3.".
 
   /// The tensors of one child, under their names inside it; its name ends with a dot.
   PartSource child(std::string_view name) const;

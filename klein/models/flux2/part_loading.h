@@ -1,24 +1,30 @@
 #pragma once
 
-#include <optional>
-
-#include "klein/models/flux2/model_files.h"
-#include "klein/quant/target.h"
-#include "klein/tensor/mlx.h"
+#include "klein/models/flux2/checkpoint.h"
+#include "klein/models/flux2/lora.h"
 #include "klein/weights/fill.h"
 #include "klein/weights/quantize.h"
 #include "klein/weights/tensor_map.h"
 
 namespace klein::flux2 {
 
-/// Fills a module from its tensors; then packs it where there is a target.
+/// What the options pack the weights of a part into.
+inline const std::optional<quant::Target>& target_of(PartKind kind, const LoadOptions& options) {
+  return kind == PartKind::transformer    ? options.quantize_transformer
+         : kind == PartKind::text_encoder ? options.quantize_text_encoder
+                                          : options.quantize_vae;
+}
+
+/// Fills a module from its tensors, with the LoRAs merged into them; then packs it where the
+/// options say so.
 ///
-/// Errors   as weights::weight_map and weights::Filler
+/// Errors   as weights::weight_map and weights::fill
 template <typename Module>
-void fill_part(Module& module, const PartSource& source, mx::Dtype dtype,
-               const std::optional<quant::Target>& target) {
-  weights::fill(module, weights::weight_map(source.files, source.renaming), dtype,
-                source.path.string());
+void fill_part(Module& module, const PartSource& source, const LoadOptions& options) {
+  auto map = weights::weight_map(source.files, source.renaming);
+  merge(map, options.loras, source);
+  weights::fill(module, std::move(map), options.dtype, source.path.string());
+  const auto& target = target_of(source.kind, options);
   if (!target) return;
   weights::Quantizer quantizer(*target);
   module.visit(quantizer);

@@ -78,7 +78,10 @@ Pipeline::Pipeline(Checkpoint checkpoint, const LoadOptions& options, const Memo
     : checkpoint_(std::move(checkpoint)),
       options_(options),
       memory_(memory),
-      bytes_(bytes_of(checkpoint_, options_)) {}
+      bytes_(bytes_of(checkpoint_, options_)) {
+  for (auto& warning : lora_warnings(checkpoint_, options_))
+    checkpoint_.warnings.push_back(std::move(warning));
+}
 
 Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
   request.validate();

@@ -1,17 +1,16 @@
 #include "klein/models/flux2/save.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "klein/core/error.h"
 #include "klein/io/json.h"
 #include "klein/models/flux2/config_json.h"
 #include "klein/models/flux2/naming.h"
+#include "klein/models/flux2/new_folder.h"
+#include "klein/models/flux2/sizes.h"
 #include "klein/weights/quantize.h"
 #include "klein/weights/shards.h"
 #include "klein/weights/tensor_map.h"
@@ -27,48 +26,11 @@ using weights::PendingTensor;
 /// The release of mflux whose layout this is.
 constexpr const char* kMfluxVersion = "0.24.0";
 
+/// Width of the prompt features of Klein 4B and 9B.
+constexpr int kFeatures4b = 7680;
+constexpr int kFeatures9b = 12288;
+
 constexpr std::uint64_t kDiffusersShardBytes = std::uint64_t{10} << 30;
-
-/// A folder that takes its name only when it is complete.
-class AtomicFolder {
- public:
-  explicit AtomicFolder(const fs::path& path) : final_(fs::absolute(path).lexically_normal()) {
-    if (!final_.has_filename()) final_ = final_.parent_path();
-    std::error_code error;
-    if (fs::exists(final_, error) && (!fs::is_directory(final_, error) || !fs::is_empty(final_)))
-      throw Error(ErrorKind::usage,
-                  fmt::format("expected a new or empty folder to save in, got one that is not: {}",
-                              path.string()));
-    fs::create_directories(final_.parent_path(), error);
-    auto pattern = (final_.parent_path() / ("." + final_.filename().string() + ".XXXXXX")).string();
-    if (::mkdtemp(pattern.data()) == nullptr)
-      throw Error(ErrorKind::io, fmt::format("cannot make a folder beside {}", path.string()));
-    temporary_ = pattern;
-  }
-  AtomicFolder(const AtomicFolder&) = delete;
-  AtomicFolder& operator=(const AtomicFolder&) = delete;
-  ~AtomicFolder() {
-    std::error_code ignored;
-    if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
-  }
-
-  const fs::path& path() const { return temporary_; }
-
-  void commit() {
-    std::error_code error;
-    fs::permissions(temporary_, fs::perms(0755), error);
-    fs::rename(temporary_, final_, error);
-    if (error)
-      throw Error(ErrorKind::io, fmt::format("cannot rename the finished folder to {}: {}",
-                                             final_.string(), error.message()));
-    temporary_.clear();
-  }
-
-  const fs::path& final_path() const { return final_; }
-
- private:
-  fs::path final_, temporary_;
-};
 
 std::vector<std::string> names_of(const weights::WeightMap& map) {
   std::vector<std::string> names;
@@ -119,102 +81,37 @@ std::map<std::string, Merged> tensors_of(PartKind kind, Convention convention,
                                          : weights::unrename(weights, {}, 0);
 }
 
-class Saver {
- public:
-  Saver(const Checkpoint& checkpoint, const SaveOptions& options, const ProgressCallback& progress)
-      : checkpoint_(checkpoint), options_(options), progress_(progress), folder_(options.folder) {
-    const bool packs =
-        options.quantize_transformer || options.quantize_text_encoder || options.quantize_vae;
-    if (packs && options.layout != SaveLayout::mflux)
-      throw Error(ErrorKind::usage,
-                  "expected no quantization, since only mflux's layout can hold packed weights",
-                  "Leave -q out, or save with --format mflux.");
-  }
+/// The tensors of a part as mflux's files hold them: bfloat16, convolutions with channels last, a
+/// packed matrix in three.
+struct MfluxTensors {
+  explicit MfluxTensors(const std::optional<quant::Target>& wanted) : target(wanted) {}
 
-  SaveReport operator()() {
-    checkpoint_.expect_fitting_weights();
-    const bool bfl = options_.layout == SaveLayout::bfl;
-    part(checkpoint_.transformer_source, "transformer", options_.quantize_transformer,
-         bfl ? "flux-2-klein.safetensors" : "");
-    part(checkpoint_.text_encoder_source, "text_encoder", options_.quantize_text_encoder, "");
-    part(checkpoint_.vae_source, "vae", options_.quantize_vae, bfl ? "ae.safetensors" : "");
-    write_json_files();
-    copy_tokenizer();
-    folder_.commit();
-    for (auto& file : report_.files) {
-      file = folder_.final_path() / file.lexically_relative(folder_.path());
-      report_.bytes += fs::file_size(file);
-    }
-    return std::move(report_);
-  }
-
- private:
-  /// What no network here uses but other programs miss: the head of a text encoder, a counter.
-  void add_unused(const PartSource& source, std::vector<PendingTensor>& tensors) const {
-    if (options_.layout == SaveLayout::mflux) return;
-    if (source.kind == PartKind::vae) {
-      tensors.push_back({"bn.num_batches_tracked", mx::zeros({}, mx::int64)});
-      return;
-    }
-    for (const auto& stored : source.files.tensors)
-      if (source.kind == PartKind::text_encoder && stored.name == "lm_head.weight") {
-        weights::Renaming only;
-        only.origins["lm_head.weight"].source = stored.name;
-        tensors.push_back(
-            {stored.name, dense(weights::weight_map(source.files, only).at(stored.name))});
-      }
-  }
-
-  void part(const PartSource& source, const std::string& name,
-            const std::optional<quant::Target>& target, const std::string& single_file) {
-    auto map = weights::weight_map(source.files, source.renaming);
-    const auto convention = options_.layout == SaveLayout::mflux ? Convention::mflux
-                            : single_file.empty()                ? Convention::diffusers
-                                                                 : Convention::bfl;
-    const auto tensors = tensors_of(source.kind, convention, names_of(map));
-    auto list = options_.layout == SaveLayout::mflux ? mflux_tensors(tensors, map, target)
-                                                     : pending(tensors, map);
-    add_unused(source, list);
-    map.clear();
-    const auto folder = single_file.empty() ? folder_.path() / name : folder_.path();
-    const auto count = list.size();
-    const auto files =
-        weights::write_shards(folder, std::move(list), shard_names(source.kind, single_file),
-                              metadata(target), [&](int done) { report(done, count); });
-    report_.files.insert(report_.files.end(), files.begin(), files.end());
-  }
-
-  /// In bfloat16, convolutions with channels last; matrices packed where that is asked for, in
-  /// three tensors each. A matrix that is packed already and not asked for keeps its packing where
-  /// MLX has it.
-  static std::vector<PendingTensor> mflux_tensors(const std::map<std::string, Merged>& tensors,
-                                                  const weights::WeightMap& map,
-                                                  const std::optional<quant::Target>& target) {
-    std::vector<PendingTensor> list;
-    for (const auto& [name, merged] : tensors) {
-      const auto& weight = map.at(merged.sources.front());
-      const auto shape = ops::shape_of(weight);
-      const bool matrix = shape.size() == 2 && name.ends_with(".weight");
-      if (matrix && target && weights::can_quantize(*target, shape[1])) {
-        add_packed(list, name, weights::quantize(dense(weight), *target));
-        continue;
-      }
-      const auto* packed = std::get_if<ops::PackedMatrix>(&weight);
-      if (packed != nullptr && !target && ops::is_mlx_format(*packed)) {
-        add_packed(list, name, *packed);
-        continue;
-      }
+  /// Packed where that is asked for; a matrix that is packed already and not asked for keeps its
+  /// packing where MLX has it.
+  void add(const std::string& name, const ops::Weight& weight) {
+    const auto shape = ops::shape_of(weight);
+    const bool is_matrix = shape.size() == 2 && name.ends_with(".weight");
+    const auto* packed = std::get_if<ops::PackedMatrix>(&weight);
+    if (is_matrix && target && weights::can_quantize(*target, shape[1])) {
+      add_packed(name, packed != nullptr && weights::is_packed_as(*packed, *target)
+                           ? *packed
+                           : weights::quantize(dense(weight), *target));
+    } else if (packed != nullptr && !target && ops::is_mlx_format(*packed)) {
+      add_packed(name, *packed);
+    } else {
       auto value = mx::astype(dense(weight), mx::bfloat16);
       if (value.ndim() == 4) value = mx::transpose(value, {0, 2, 3, 1});
       list.push_back({name, value});
     }
-    return list;
   }
 
-  static void add_packed(std::vector<PendingTensor>& list, const std::string& name,
-                         const ops::PackedMatrix& packed) {
+  void add_packed(const std::string& name, const ops::PackedMatrix& packed) {
+    const auto& layout = packed.layout;
+    level = layout.format == quant::Format::affine
+                ? fmt::format("{}", layout.bits)
+                : quant::target_name({layout.format, layout.bits});
     const auto stem = name.substr(0, name.rfind(".weight"));
-    if (packed.layout.format == quant::Format::fp8_e4m3) {
+    if (layout.format == quant::Format::fp8_e4m3) {
       list.push_back({name, packed.codes, true});
       list.push_back({stem + ".weight_scale", *packed.scales});
       return;
@@ -224,12 +121,146 @@ class Saver {
     if (packed.biases) list.push_back({stem + ".biases", *packed.biases});
   }
 
+  std::optional<quant::Target> target;
+  std::string level = "None";  ///< What mflux's metadata calls the packing of the last matrix.
+  std::vector<PendingTensor> list;
+};
+
+/// BFL's name for such a transformer: "flux-2-klein-base-4b".
+std::string bfl_stem(const Checkpoint& checkpoint) {
+  std::string stem = "flux-2-klein";
+  if (checkpoint.variant == Variant::base) stem += "-base";
+  const int features = checkpoint.transformer.joint_attention_dim;
+  if (features == kFeatures4b) stem += "-4b";
+  if (features == kFeatures9b) stem += "-9b";
+  if (checkpoint.variant == Variant::kv) stem += "-kv";
+  return stem;
+}
+
+/// A reader of BFL's files has no JSON beside them and takes the published settings for granted.
+void expect_bfl_can_hold(const Checkpoint& c) {
+  const auto expect = [&](const nlohmann::json& own, const nlohmann::json& read) {
+    for (const auto& [key, value] : own.items())
+      if (read.at(key) != value)
+        throw Error(ErrorKind::unsupported,
+                    fmt::format("expected {} to be {}, which readers of BFL's files take for "
+                                "granted, got {}: {}",
+                                key, read.at(key).dump(), value.dump(), c.path.string()),
+                    "Save with --format diffusers or --format mflux.");
+  };
+  const auto where = c.path.string();
+  Checkpoint read = c;
+  read.transformer = transformer_config_from(c.transformer_source.shapes, where);
+  read.vae = vae_config_from(c.vae_source.shapes, where);
+  const Checkpoint published;
+  read.scheduler = published.scheduler;
+  read.max_sequence_length = published.max_sequence_length;
+  read.text_encoder_out_layers = published.text_encoder_out_layers;
+  expect(transformer_json(c.transformer), transformer_json(read.transformer));
+  expect(vae_json(c.vae), vae_json(read.vae));
+  expect(scheduler_json(c.scheduler), scheduler_json(read.scheduler));
+  expect(model_index_json(c), model_index_json(read));
+}
+
+class Saver {
+ public:
+  Saver(const Checkpoint& checkpoint, const LoadOptions& options, const SaveRequest& request,
+        const ProgressCallback& progress)
+      : checkpoint_(checkpoint),
+        options_(options),
+        layout_(request.layout),
+        progress_(progress),
+        folder_(request.folder) {}
+
+  SaveResult operator()() {
+    const bool bfl = layout_ == SaveLayout::bfl;
+    const auto& c = checkpoint_;
+    count_tensors();
+    report(0);
+    part(c.transformer_source, "transformer", options_.quantize_transformer,
+         bfl ? bfl_stem(c) + ".safetensors" : "");
+    part(c.text_encoder_source, "text_encoder", options_.quantize_text_encoder, "");
+    part(c.vae_source, "vae", options_.quantize_vae, bfl ? "ae.safetensors" : "");
+    write_json_files();
+    copy_tokenizer();
+    ++done_;
+    report(0);
+    folder_.commit();
+    for (auto& file : result_.files) {
+      file = folder_.final_path() / file.lexically_relative(folder_.path());
+      result_.bytes += fs::file_size(file);
+    }
+    result_.warnings = c.warnings;
+    for (auto& warning : lora_warnings(c, options_)) result_.warnings.push_back(std::move(warning));
+    return std::move(result_);
+  }
+
+ private:
+  /// Progress counts the tensors of the source, and one for all that is no tensor.
+  void count_tensors() {
+    for (const auto* source : {&checkpoint_.transformer_source, &checkpoint_.text_encoder_source,
+                               &checkpoint_.vae_source})
+      total_ += static_cast<std::int64_t>(source->renaming.origins.size());
+  }
+
+  /// The head of a language model, which no network here uses but other programs miss.
+  static const weights::StoredTensor* head_of(const PartSource& source) {
+    for (const auto& stored : source.files.tensors)
+      if (stored.name.ends_with("lm_head.weight") || stored.name == "output.weight") return &stored;
+    return nullptr;
+  }
+
+  /// What no network here uses but other programs miss: the head of a text encoder, a counter.
+  void add_unused(const PartSource& source, std::vector<PendingTensor>& tensors) const {
+    if (layout_ == SaveLayout::mflux) return;
+    if (source.kind == PartKind::vae)
+      tensors.push_back({"bn.num_batches_tracked", mx::zeros({}, mx::int64)});
+    const auto* head = source.kind == PartKind::text_encoder ? head_of(source) : nullptr;
+    if (head == nullptr || checkpoint_.text_encoder.tie_word_embeddings) return;
+    weights::Renaming only;
+    only.origins["lm_head.weight"].source = head->name;
+    tensors.push_back(
+        {"lm_head.weight", dense(weights::weight_map(source.files, only).at("lm_head.weight"))});
+  }
+
+  void part(const PartSource& source, const std::string& name,
+            const std::optional<quant::Target>& target, const std::string& single_file) {
+    const auto convention = layout_ == SaveLayout::mflux ? Convention::mflux
+                            : single_file.empty()        ? Convention::diffusers
+                                                         : Convention::bfl;
+    std::vector<PendingTensor> list;
+    std::map<std::string, std::string> metadata = {{"format", "pt"}};
+    {
+      auto map = weights::weight_map(source.files, source.renaming);
+      merge(map, options_.loras, source);
+      const auto tensors = tensors_of(source.kind, convention, names_of(map));
+      if (layout_ == SaveLayout::mflux) {
+        MfluxTensors mflux(target);
+        for (const auto& [tensor, merged] : tensors)
+          mflux.add(tensor, map.at(merged.sources.front()));
+        list = std::move(mflux.list);
+        metadata = {{"quantization_level", mflux.level}, {"mflux_version", kMfluxVersion}};
+      } else {
+        list = pending(tensors, map);
+      }
+    }
+    add_unused(source, list);
+    const auto folder = single_file.empty() ? folder_.path() / name : folder_.path();
+    const auto count = static_cast<std::int64_t>(list.size());
+    const auto weight = static_cast<std::int64_t>(source.renaming.origins.size());
+    const auto files =
+        weights::write_shards(folder, std::move(list), shard_names(source.kind, single_file),
+                              metadata, [&](int done) { report(weight * done / count); });
+    done_ += weight;
+    result_.files.insert(result_.files.end(), files.begin(), files.end());
+  }
+
   weights::ShardNames shard_names(PartKind kind, const std::string& single_file) const {
     if (!single_file.empty())
       return {.index = {},
               .shard = [single_file](int, int) { return single_file; },
               .max_bytes = ~std::uint64_t{0}};
-    if (options_.layout == SaveLayout::mflux)
+    if (layout_ == SaveLayout::mflux)
       return {.index = "model.safetensors.index.json",
               .index_always = true,
               .shard = [](int shard, int) { return fmt::format("{}.safetensors", shard); }};
@@ -244,59 +275,65 @@ class Saver {
             .max_bytes = kDiffusersShardBytes};
   }
 
-  std::map<std::string, std::string> metadata(const std::optional<quant::Target>& target) const {
-    if (options_.layout != SaveLayout::mflux) return {{"format", "pt"}};
-    return {{"quantization_level", target ? quant::target_name(*target) : "None"},
-            {"mflux_version", kMfluxVersion}};
-  }
-
   void write_json(const fs::path& name, const nlohmann::json& json) {
     io::write_atomically(folder_.path() / name, io::as_bytes(json.dump(2) + "\n"));
-    report_.files.push_back(folder_.path() / name);
+    result_.files.push_back(folder_.path() / name);
   }
 
   void write_json_files() {
+    auto text_encoder = checkpoint_.text_encoder;
+    // Without a head transformers would make one up, and say so.
+    if (head_of(checkpoint_.text_encoder_source) == nullptr)
+      text_encoder.tie_word_embeddings = true;
+    write_json("text_encoder/config.json", text_encoder_json(text_encoder));
+    if (layout_ == SaveLayout::bfl) return;
     write_json("model_index.json", model_index_json(checkpoint_));
     write_json("scheduler/scheduler_config.json", scheduler_json(checkpoint_.scheduler));
     write_json("transformer/config.json", transformer_json(checkpoint_.transformer));
-    write_json("text_encoder/config.json", text_encoder_json(checkpoint_.text_encoder));
     write_json("vae/config.json", vae_json(checkpoint_.vae));
   }
 
   /// The whole folder where the tokenizer has one of its own, else its one file.
   void copy_tokenizer() {
     const auto& source = checkpoint_.tokenizer;
-    const auto target = folder_.path() / "tokenizer";
-    std::vector<fs::path> files{source};
-    if (fs::is_directory(source)) {
-      files.clear();
-      for (const auto& entry : fs::directory_iterator(source))
-        if (entry.is_regular_file()) files.push_back(entry.path());
-    }
-    for (const auto& file : files) {
-      io::write_atomically(target / file.filename(), io::as_bytes(io::read_text(file)));
-      report_.files.push_back(target / file.filename());
-    }
+    const auto copy = [&](const fs::path& from, const fs::path& name) {
+      const auto to = folder_.path() / "tokenizer" / name;
+      io::write_atomically(to, io::as_bytes(io::read_text(from)));
+      result_.files.push_back(to);
+    };
+    if (!fs::is_directory(source)) return copy(source, "tokenizer.json");
+    for (const auto& entry : fs::directory_iterator(source))
+      if (entry.is_regular_file()) copy(entry.path(), entry.path().filename());
   }
 
-  void report(int done, std::size_t total) const {
-    if (progress_ &&
-        !progress_({.stage = Stage::save, .done = done, .total = static_cast<int>(total)}))
+  /// `done` of the part that is being written.
+  void report(std::int64_t done) const {
+    if (progress_ && !progress_({.stage = Stage::save, .done = done_ + done, .total = total_}))
       throw Error(ErrorKind::cancelled, "stopped on request");
   }
 
   const Checkpoint& checkpoint_;
-  const SaveOptions& options_;
+  const LoadOptions& options_;
+  SaveLayout layout_;
   const ProgressCallback& progress_;
-  AtomicFolder folder_;
-  SaveReport report_;
+  NewFolder folder_;
+  std::int64_t done_ = 0, total_ = 1;
+  SaveResult result_;
 };
 
 }  // namespace
 
-SaveReport save(const Checkpoint& checkpoint, const SaveOptions& options,
-                const ProgressCallback& progress) {
-  return Saver(checkpoint, options, progress)();
+SaveResult save(const Checkpoint& checkpoint, const LoadOptions& options,
+                const SaveRequest& request, const ProgressCallback& progress) {
+  const bool packs =
+      options.quantize_transformer || options.quantize_text_encoder || options.quantize_vae;
+  if (packs && request.layout != SaveLayout::mflux)
+    throw Error(ErrorKind::usage,
+                "expected no quantization, since only mflux's layout can hold packed weights",
+                "Leave -q out, or save with --format mflux.");
+  checkpoint.expect_fitting_weights();
+  if (request.layout == SaveLayout::bfl) expect_bfl_can_hold(checkpoint);
+  return Saver(checkpoint, options, request, progress)();
 }
 
 }  // namespace klein::flux2

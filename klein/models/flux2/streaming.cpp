@@ -43,17 +43,15 @@ StreamedTransformer::StreamedTransformer(const Checkpoint& checkpoint, const Loa
   Transformer whole(config);
   weights::expect_fit(whole, source.shapes, source.path.string());
 
-  const auto load = [&](auto& module, const PartSource& part) {
-    fill_part(module, part, options.dtype, options.quantize_transformer);
-  };
-  load(stem_, source.without([](const std::string& name) {
+  const auto is_in_block = [](const std::string& name) {
     return name.starts_with(kDoubleBlocks) || name.starts_with(kSingleBlocks);
-  }));
+  };
+  fill_part(stem_, source.without(is_in_block), options);
   // One by one, so that only one of them is in memory both as it was and packed.
   const auto add = [&](auto& blocks, std::string_view list, int index) {
     auto part = source.child(child_name(list, index));
     if (resident_blocks-- > 0)
-      load(blocks.emplace_back(config), part);
+      fill_part(blocks.emplace_back(config), part, options);
     else
       streamed_.push_back(std::move(part));
   };
@@ -84,7 +82,7 @@ void StreamedTransformer::run_blocks(const std::vector<Block>& resident, std::si
   for (auto i = begin; i < end; ++i) {
     streamed_[(i + 1) % streamed_.size()].advise(io::Advice::will_need);
     Block block(stem_.config);
-    fill_part(block, streamed_[i], options_.dtype, options_.quantize_transformer);
+    fill_part(block, streamed_[i], options_);
     run_block(block, passes, /*evaluates=*/true, run);  // before the block goes
   }
 }
@@ -134,7 +132,7 @@ StreamedTextEncoder::StreamedTextEncoder(const Checkpoint& checkpoint, const Loa
     layers_.push_back(source.child(child_name(kTextLayers, i)));
   fill_part(stem_,
             source.without([](const std::string& name) { return name.starts_with(kTextLayers); }),
-            options.dtype, options.quantize_text_encoder);
+            options);
 }
 
 std::vector<mx::array> StreamedTextEncoder::operator()(
@@ -146,7 +144,7 @@ std::vector<mx::array> StreamedTextEncoder::operator()(
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (i + 1 < layers_.size()) layers_[i + 1].advise(io::Advice::will_need);
     qwen3::DecoderLayer layer(config_);
-    fill_part(layer, layers_[i], options_.dtype, options_.quantize_text_encoder);
+    fill_part(layer, layers_[i], options_);
     std::vector<mx::array> results;
     for (auto& state : states) {
       stem_.run(layer, state);

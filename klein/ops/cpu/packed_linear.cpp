@@ -44,54 +44,73 @@ struct Inputs {
   std::vector<mx::array> arrays_;
 };
 
+/// Decodes rows [begin, end) in several threads: to floats, or to the bfloat16 numbers that a dense
+/// bfloat16 layer would have.
 void decode_panel(const quant::PackedView& view, std::int64_t begin, std::int64_t end, float* out) {
   parallel_ranges(end - begin, view.columns * 4, [&](std::int64_t from, std::int64_t to) {
     quant::decode_rows(view, begin + from, begin + to, out + from * view.columns);
   });
 }
 
-/// y = x w^T + bias, a panel of rows of w at a time.
-template <typename X>
-void multiply(const X* x, const quant::PackedView& view, const float* bias, std::int64_t m, X* y) {
-  const auto k = view.columns, n = view.rows;
-  const auto rows = std::clamp<std::int64_t>(kPanelNumbers / k / 64 * 64, 64, n);
-  constexpr bool kNarrow = std::is_same_v<X, Bf16>;
-  const bool bf16_product = kNarrow && has_fast_bf16();
-  const auto panel = Scratch<float>(static_cast<std::size_t>(rows * k));
-  Scratch<float> wide_x, sums;
-  Scratch<Bf16> narrow_panel;
-  if (bf16_product || kNarrow) narrow_panel = Scratch<Bf16>(static_cast<std::size_t>(rows * k));
-  if constexpr (kNarrow) {
-    if (!bf16_product) {
-      wide_x = Scratch<float>(static_cast<std::size_t>(m * k));
-      widen_all(x, wide_x.data(), m * k);
-      sums = Scratch<float>(static_cast<std::size_t>(m * rows));
-    }
+void decode_panel(const quant::PackedView& view, std::int64_t begin, std::int64_t end, Bf16* out) {
+  parallel_ranges(end - begin, view.columns * 4, [&](std::int64_t from, std::int64_t to) {
+    quant::decode_rows_bf16(view, begin + from, begin + to,
+                            reinterpret_cast<std::uint16_t*>(out + from * view.columns));
+  });
+}
+
+struct Product {
+  const quant::PackedView& weight;
+  const float* bias;  // null when there is none
+  std::int64_t m;
+
+  /// Rows of the weight that are decoded at a time.
+  std::int64_t panel_rows() const {
+    return std::min(std::max<std::int64_t>(kPanelNumbers / weight.columns / 64 * 64, 64),
+                    weight.rows);
   }
-  for (std::int64_t from = 0; from < n; from += rows) {
-    const auto count = std::min(rows, n - from);
-    decode_panel(view, from, from + count, panel.data());
-    const float* b = bias ? bias + from : nullptr;
-    if constexpr (kNarrow) {
-      // The weights that a dense bfloat16 layer would have.
-      parallel_ranges(count, k * 6, [&](std::int64_t begin, std::int64_t end) {
-        narrow(panel.data() + begin * k, narrow_panel.data() + begin * k, (end - begin) * k);
-      });
-      if (bf16_product) {
-        matmul({m, count, k, n, NumberKind::bf16, b != nullptr}, x, narrow_panel.data(), b,
-               y + from);
-        continue;
-      }
-      widen_all(narrow_panel.data(), panel.data(), count * k);
-      matmul({m, count, k, count, NumberKind::f32, b != nullptr}, wide_x.data(), panel.data(), b,
-             sums.data());
-      parallel_ranges(m, count * 6, [&](std::int64_t begin, std::int64_t end) {
-        for (auto i = begin; i < end; ++i) narrow(sums.data() + i * count, y + i * n + from, count);
-      });
-    } else {
-      matmul({m, count, k, n, NumberKind::f32, b != nullptr}, x, panel.data(), b, y + from);
-    }
+
+  template <typename Run>
+  void for_each_panel(const Run& run) const {
+    for (std::int64_t from = 0; from < weight.rows; from += panel_rows())
+      run(from, std::min(panel_rows(), weight.rows - from), bias ? bias + from : nullptr);
   }
+};
+
+void multiply(const Product& p, const float* x, float* y) {
+  const auto k = p.weight.columns;
+  const Scratch<float> panel(static_cast<std::size_t>(p.panel_rows() * k));
+  p.for_each_panel([&](std::int64_t from, std::int64_t count, const float* bias) {
+    decode_panel(p.weight, from, from + count, panel.data());
+    matmul({p.m, count, k, p.weight.rows, NumberKind::f32, bias != nullptr}, x, panel.data(), bias,
+           y + from);
+  });
+}
+
+void multiply(const Product& p, const Bf16* x, Bf16* y) {
+  const auto k = p.weight.columns, n = p.weight.rows;
+  const Scratch<Bf16> panel(static_cast<std::size_t>(p.panel_rows() * k));
+  if (has_fast_bf16()) {
+    p.for_each_panel([&](std::int64_t from, std::int64_t count, const float* bias) {
+      decode_panel(p.weight, from, from + count, panel.data());
+      matmul({p.m, count, k, n, NumberKind::bf16, bias != nullptr}, x, panel.data(), bias,
+             y + from);
+    });
+    return;
+  }
+  const Scratch<float> wide_x(static_cast<std::size_t>(p.m * k));
+  const Scratch<float> wide(static_cast<std::size_t>(p.panel_rows() * k));
+  const Scratch<float> sums(static_cast<std::size_t>(p.m * p.panel_rows()));
+  widen_all(x, wide_x.data(), p.m * k);
+  p.for_each_panel([&](std::int64_t from, std::int64_t count, const float* bias) {
+    decode_panel(p.weight, from, from + count, panel.data());
+    widen_all(panel.data(), wide.data(), count * k);
+    matmul({p.m, count, k, count, NumberKind::f32, bias != nullptr}, wide_x.data(), wide.data(),
+           bias, sums.data());
+    parallel_ranges(p.m, count * 6, [&](std::int64_t begin, std::int64_t end) {
+      for (auto i = begin; i < end; ++i) narrow(sums.data() + i * count, y + i * n + from, count);
+    });
+  });
 }
 
 }  // namespace
@@ -112,8 +131,10 @@ mx::array linear(const mx::array& x, const PackedMatrix& weight,
     const auto matrix = packed.matrix(in, 1);
     with_type(out.dtype(), [&](auto type) {
       using X = decltype(type);
-      multiply<X>(rows.data<X>(), matrix.view(), biased ? b.data() : nullptr,
-                  static_cast<std::int64_t>(out.size()) / matrix.rows, out.data<X>());
+      const auto view = matrix.view();
+      multiply(
+          {view, biased ? b.data() : nullptr, static_cast<std::int64_t>(out.size()) / matrix.rows},
+          rows.data<X>(), out.data<X>());
     });
   };
   const auto twin = [packed, biased](const std::vector<mx::array>& in) {
@@ -135,11 +156,8 @@ mx::array unpack(const PackedMatrix& matrix, mx::Dtype dtype) {
         quant::decode_rows(view, begin, end, out.data<float>() + begin * m.columns);
         return;
       }
-      const auto row = Scratch<float>(static_cast<std::size_t>(m.columns));
-      for (auto i = begin; i < end; ++i) {
-        quant::decode_rows(view, i, i + 1, row.data());
-        narrow(row.data(), out.data<Bf16>() + i * m.columns, m.columns);
-      }
+      quant::decode_rows_bf16(
+          view, begin, end, reinterpret_cast<std::uint16_t*>(out.data<Bf16>() + begin * m.columns));
     });
   };
   const auto twin = [packed, dtype](const std::vector<mx::array>& in) {

@@ -13,7 +13,8 @@ TEST_SUITE("cli/commands") {
     FakeProgram program;
     program({"--version"});
     CHECK(program.out.str() == "klein " KLEIN_VERSION "\n");
-    for (const char* command : {"generate", "tokenize", "bench", "models", "completions"}) {
+    for (const char* command :
+         {"generate", "save", "info", "tokenize", "bench", "models", "completions"}) {
       CAPTURE(command);
       program.out.str("");
       program({"--help"});
@@ -23,6 +24,25 @@ TEST_SUITE("cli/commands") {
       CHECK(program.out.str().find("--help") != std::string::npos);
     }
     CHECK(program.err.str().empty());
+  }
+
+  TEST_CASE("save passes on where, how and in which packing") {
+    FakeProgram program;
+    program({"save", "--model", "x", "--path", "dir", "--format", "bfl", "-q", "4",
+             "--quantize-vae", "mxfp8", "--json", "--quiet"});
+    REQUIRE(program.saved.size() == 1);
+    CHECK(program.saved[0].folder == "dir");
+    CHECK(program.saved[0].layout == SaveLayout::bfl);
+    CHECK(program.loaded[0].quantize_transformer == quant::Target{quant::Format::affine, 4});
+    CHECK(program.loaded[0].quantize_vae == quant::Target{quant::Format::mxfp8, 8});
+    const auto json = nlohmann::json::parse(program.out.str());
+    CHECK(json["files"] == nlohmann::json::array({"dir/a"}));
+    CHECK(json["bytes"] == 1000);
+    CHECK(program.err.str().empty());
+    program({"save", "--path", "dir"});
+    CHECK(program.saved[1].layout == SaveLayout::mflux);
+    CHECK(program.err.str().starts_with("dir: 1 file, 1.0 kB, "));
+    CHECK(program.error({"save"})->what() == std::string("expected --path, got none"));
   }
 
   TEST_CASE("bench reports speeds and the share of a matrix product's") {

@@ -63,6 +63,7 @@ struct FakeProgram {
 
   std::vector<EngineOptions> loaded;
   std::vector<GenerateRequest> requests;
+  std::vector<SaveRequest> saved;
 
   GenerateResult paint(const GenerateRequest& request, const ProgressCallback& progress) {
     requests.push_back(request);
@@ -117,6 +118,12 @@ struct FakeProgram {
                         report.best_step_seconds = 0.25;
                         report.gemm_flops_per_sec = 5e12;
                         return report;
+                      },
+                  .save =
+                      [this](const auto& r, const auto&) {
+                        saved.push_back(r);
+                        return SaveResult{
+                            .files = {r.folder / "a"}, .bytes = 1000, .warnings = warnings};
                       }};
         }};
     cli::run_program(arguments, context);

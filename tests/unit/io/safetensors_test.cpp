@@ -318,6 +318,28 @@ TEST_SUITE("io/safetensors_writer") {
     CHECK(dir.count() == 0);
   }
 
+  TEST_CASE("a file that is written tensor by tensor appears when it is whole") {
+    const TempDir dir;
+    const std::vector<TensorHeader> headers = {{"b", Dtype::float32, {1}},
+                                               {"a", Dtype::uint8, {2}}};
+    {
+      SafetensorsWriter writer(dir / "a", headers, {});
+      writer.write(as_bytes("1234"));
+      CHECK(message_of(dir, [&] { writer.write(as_bytes("1")); }) ==
+            "expected the bytes of U8 [2] for `a`, got 1: DIR/a");
+      CHECK(message_of(dir, [&] { writer.commit(); }) ==
+            "expected the bytes of U8 [2] for `a`, got none: DIR/a");
+    }
+    CHECK(dir.count() == 0);
+    SafetensorsWriter writer(dir / "a", headers, {});
+    writer.write(as_bytes("1234"));
+    writer.write(as_bytes("56"));
+    writer.commit();
+    write_safetensors(dir / "b",
+                      {view("a", Dtype::uint8, {2}, "56"), view("b", Dtype::float32, {1}, "1234")});
+    CHECK(read_text(dir / "a") == read_text(dir / "b"));
+  }
+
   TEST_CASE("an existing file is refused unless it may be replaced") {
     const TempDir dir;
     write_safetensors(dir / "a", {});

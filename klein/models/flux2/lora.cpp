@@ -1,0 +1,172 @@
+#include "klein/models/flux2/lora.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "klein/core/error.h"
+#include "klein/io/text.h"
+#include "klein/models/flux2/checkpoint.h"
+#include "klein/models/flux2/lora_names.h"
+
+namespace klein::flux2 {
+namespace {
+
+constexpr std::size_t kListed = 20;
+
+/// "a, b and 3 more"
+std::string listed(const std::vector<std::string>& names) {
+  std::vector<std::string> shown;
+  for (std::size_t i = 0; i < std::min(names.size(), kListed); ++i)
+    shown.push_back(io::printable(names[i]));
+  auto text = fmt::format("{}", fmt::join(shown, ", "));
+  if (names.size() > kListed) text += fmt::format(" and {} more", names.size() - kListed);
+  return text;
+}
+
+/// Puts the layers of a file where the model has them.
+class Matcher {
+ public:
+  Matcher(const Checkpoint& checkpoint, Lora& lora) : checkpoint_(checkpoint), lora_(lora) {}
+
+  void operator()(const weights::LoraFile& file) {
+    const LoraNames names(checkpoint_.transformer_source.shapes,
+                          checkpoint_.text_encoder_source.shapes);
+    std::vector<std::string> unknown;
+    for (const auto& [name, layer] : file.layers) {
+      const auto* target = names.find(name);
+      if (target == nullptr)
+        unknown.push_back(name);
+      else if (fits(name, layer, *target))
+        add(name, layer, *target);
+    }
+    const auto count = file.layers.size() + file.unused.size();
+    expect_fitting();
+    unknown.insert(unknown.end(), file.unused.begin(), file.unused.end());
+    if (lora_.transformer.empty() && lora_.text_encoder.empty())
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("expected a LoRA for FLUX.2 [klein], got one that changes none of "
+                              "its layers, with {}: {}",
+                              count == 0 ? "no tensors" : listed(unknown), lora_.path.string()));
+    if (!unknown.empty())
+      lora_.warnings.push_back(fmt::format("the model has no place for {} of {} layers of {}: {}",
+                                           unknown.size(), count, lora_.path.filename().string(),
+                                           listed(unknown)));
+  }
+
+ private:
+  const weights::Shapes& shapes(PartKind part) const {
+    return part == PartKind::transformer ? checkpoint_.transformer_source.shapes
+                                         : checkpoint_.text_encoder_source.shapes;
+  }
+
+  bool fits(const std::string& name, const weights::LoraLayer& layer, const LoraTarget& target) {
+    std::int64_t rows = 0;
+    for (const auto& weight : target.weights) rows += shapes(target.part).at(weight)[0];
+    const auto columns = shapes(target.part).at(target.weights.front())[1];
+    const auto size = size_of(layer.matrix);
+    if (size == std::pair(rows, columns)) return true;
+    if (misfits_++ == 0)
+      first_misfit_ = fmt::format("[{}, {}] for {}, got [{}, {}]", rows, columns,
+                                  io::printable(name), size.first, size.second);
+    return false;
+  }
+
+  void expect_fitting() const {
+    if (misfits_ == 0) return;
+    const auto more = misfits_ > 1 ? fmt::format(" and {} more that differ", misfits_ - 1) : "";
+    throw Error(ErrorKind::shape,
+                fmt::format("expected a LoRA of the model's size, {}{}: {}", first_misfit_, more,
+                            lora_.path.string()),
+                "It was made for another model, such as Klein 9B instead of 4B.");
+  }
+
+  void add(const std::string& name, const weights::LoraLayer& layer, const LoraTarget& target) {
+    auto& deltas = target.part == PartKind::transformer ? lora_.transformer : lora_.text_encoder;
+    const auto matrix = target.swap_halves ? with_halves_swapped(layer.matrix) : layer.matrix;
+    int row = 0;
+    for (const auto& weight : target.weights) {
+      const auto [known, is_new] = claimed_.emplace(weight, name);
+      if (!is_new)
+        throw Error(ErrorKind::format, fmt::format("expected one layer for {}, got {} and {}: {}",
+                                                   weight, io::printable(known->second),
+                                                   io::printable(name), lora_.path.string()));
+      const int rows = static_cast<int>(shapes(target.part).at(weight)[0]);
+      deltas.push_back({weight,
+                        target.weights.size() == 1 ? matrix : rows_of(matrix, row, row + rows),
+                        layer.scale});
+      row += rows;
+    }
+  }
+
+  const Checkpoint& checkpoint_;
+  Lora& lora_;
+  std::map<std::string, std::string> claimed_;  ///< Weight -> the layer that changes it.
+  std::size_t misfits_ = 0;
+  std::string first_misfit_;
+};
+
+/// Of the transformer or the text encoder.
+const std::vector<weights::LoraDelta>& deltas_of(const Lora& lora, PartKind part) {
+  return part == PartKind::transformer ? lora.transformer : lora.text_encoder;
+}
+
+/// How many packed weights of a part the LoRAs change.
+std::size_t count_packed(const PartSource& source, const std::vector<Lora>& loras) {
+  std::set<std::string, std::less<>> packed, changed;
+  for (const auto& tensor : source.files.tensors)
+    if (tensor.layout) packed.insert(tensor.name);
+  for (const auto& lora : loras)
+    for (const auto& delta : deltas_of(lora, source.kind))
+      if (packed.contains(source.renaming.origins.at(delta.weight).source))
+        changed.insert(delta.weight);
+  return changed.size();
+}
+
+}  // namespace
+
+Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint& checkpoint) {
+  if (!std::isfinite(scale))
+    throw Error(ErrorKind::usage, fmt::format("expected a finite scale for a LoRA, got {}: {}",
+                                              scale, path.string()));
+  Lora lora{.path = path, .scale = scale, .transformer = {}, .text_encoder = {}, .warnings = {}};
+  Matcher(checkpoint, lora)(weights::read_lora_file(path));
+  return lora;
+}
+
+void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source) {
+  if (source.kind == PartKind::vae) return;
+  std::vector<weights::LoraDelta> scaled;
+  for (const auto& lora : loras)
+    for (auto delta : deltas_of(lora, source.kind)) {
+      if (!delta.weight.starts_with(source.prefix)) continue;
+      delta.weight.erase(0, source.prefix.size());
+      delta.scale *= lora.scale;
+      scaled.push_back(std::move(delta));
+    }
+  weights::merge(map, scaled);
+}
+
+std::vector<std::string> lora_warnings(const Checkpoint& checkpoint, const LoadOptions& options) {
+  std::vector<std::string> warnings;
+  for (const auto& lora : options.loras)
+    warnings.insert(warnings.end(), lora.warnings.begin(), lora.warnings.end());
+  for (const auto& [source, target] :
+       {std::pair{&checkpoint.transformer_source, &options.quantize_transformer},
+        std::pair{&checkpoint.text_encoder_source, &options.quantize_text_encoder}}) {
+    const auto count = *target ? 0 : count_packed(*source, options.loras);
+    if (count != 0)
+      warnings.push_back(
+          fmt::format("{} packed weights of the {} become bfloat16, since a LoRA is "
+                      "merged into them (-q packs them again)",
+                      count, part_name(source->kind)));
+  }
+  return warnings;
+}
+
+}  // namespace klein::flux2

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "klein/models/flux2/contents.h"
+#include "klein/models/flux2/model_files.h"
+#include "klein/weights/lora.h"
+#include "klein/weights/tensor_map.h"
+
+namespace klein::flux2 {
+
+struct Checkpoint;
+struct LoadOptions;
+
+/// A LoRA under the names of a model. Its arrays share the pages of its file.
+struct Lora {
+  std::filesystem::path path;
+  double scale = 1.0;  ///< How strong; multiplies the scale of every layer. May be negative.
+  std::vector<weights::LoraDelta> transformer, text_encoder;
+  std::vector<std::string> warnings;  ///< Names all that the model has no place for.
+};
+
+/// Reads a LoRA for a model, in whatever names it was written. The same file read twice counts
+/// twice.
+///
+/// Errors   as weights::read_lora_file; Error(usage) for a scale that is no finite number;
+///          Error(unsupported) when it changes nothing in this model; Error(format) when two layers
+///          are the same one; Error(shape) when layers have other sizes than the model's
+Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint& checkpoint);
+
+/// Adds LoRAs to the weights of one part, or of one block of it; see weights::merge.
+void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source);
+
+/// The LoRAs' own warnings, and what merging them does to packed weights that are not packed anew.
+std::vector<std::string> lora_warnings(const Checkpoint& checkpoint, const LoadOptions& options);
+
+}  // namespace klein::flux2
