@@ -45,9 +45,8 @@ void run(Options& options, Context& context) {
   warnings.insert(warnings.end(), result.warnings.begin(), result.warnings.end());
   for (const auto& warning : warnings)
     context.err << "warning: " << io::printable(warning, 4000) << '\n';
-  display.say(fmt::format("{}: {} {}, {}, {}",
-                          io::printable(options.request.folder.string(), 4000), result.files.size(),
-                          result.files.size() == 1 ? "file" : "files",
+  display.say(fmt::format("{}: {} {}, {}, {}", io::printable(options.request.folder.string(), 4000),
+                          result.files.size(), result.files.size() == 1 ? "file" : "files",
                           describe_bytes(static_cast<double>(result.bytes)),
                           describe_seconds(watch.seconds())));
   if (!options.json) return;
@@ -66,7 +65,8 @@ void run(Options& options, Context& context) {
 
 void add_save_command(CLI::App& app, Context& context) {
   auto o = std::make_shared<Options>();  // kept alive by the callback
-  auto* command = app.add_subcommand("save", "Write a model to a folder, with LoRAs merged in, quantized");
+  auto* command =
+      app.add_subcommand("save", "Write a model to a folder, with LoRAs merged in, quantized");
   add_value(*command, "--path", value::kFile, "Folder to write: a new or empty one",
             [o = o.get()](const std::string& text) { o->request.folder = text; })
       ->required();

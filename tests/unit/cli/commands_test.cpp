@@ -13,7 +13,8 @@ TEST_SUITE("cli/commands") {
     FakeProgram program;
     program({"--version"});
     CHECK(program.out.str() == "klein " KLEIN_VERSION "\n");
-    for (const char* command : {"generate", "save", "info", "tokenize", "bench", "models", "completions"}) {
+    for (const char* command :
+         {"generate", "save", "info", "tokenize", "bench", "models", "completions"}) {
       CAPTURE(command);
       program.out.str("");
       program({"--help"});
@@ -27,8 +28,8 @@ TEST_SUITE("cli/commands") {
 
   TEST_CASE("save passes on where, how and in which packing") {
     FakeProgram program;
-    program({"save", "--model", "x", "--path", "dir", "--format", "bfl", "-q", "4", "--quantize-vae",
-             "mxfp8", "--json", "--quiet"});
+    program({"save", "--model", "x", "--path", "dir", "--format", "bfl", "-q", "4",
+             "--quantize-vae", "mxfp8", "--json", "--quiet"});
     REQUIRE(program.saved.size() == 1);
     CHECK(program.saved[0].folder == "dir");
     CHECK(program.saved[0].layout == SaveLayout::bfl);

@@ -320,7 +320,8 @@ TEST_SUITE("io/safetensors_writer") {
 
   TEST_CASE("a file that is written tensor by tensor appears when it is whole") {
     const TempDir dir;
-    const std::vector<TensorHeader> headers = {{"b", Dtype::float32, {1}}, {"a", Dtype::uint8, {2}}};
+    const std::vector<TensorHeader> headers = {{"b", Dtype::float32, {1}},
+                                               {"a", Dtype::uint8, {2}}};
     {
       SafetensorsWriter writer(dir / "a", headers, {});
       writer.write(as_bytes("1234"));
@@ -334,8 +335,8 @@ TEST_SUITE("io/safetensors_writer") {
     writer.write(as_bytes("1234"));
     writer.write(as_bytes("56"));
     writer.commit();
-    write_safetensors(dir / "b", {view("a", Dtype::uint8, {2}, "56"),
-                                  view("b", Dtype::float32, {1}, "1234")});
+    write_safetensors(dir / "b",
+                      {view("a", Dtype::uint8, {2}, "56"), view("b", Dtype::float32, {1}, "1234")});
     CHECK(read_text(dir / "a") == read_text(dir / "b"));
   }
 
