@@ -9,6 +9,7 @@
 
 #include "klein/models/flux2/pipeline.h"
 #include "klein/models/flux2/save.h"
+#include "klein/weights/quantize.h"
 #include "support/json.h"
 #include "support/tensors.h"
 #include "unit/io/support.h"
@@ -74,7 +75,7 @@ TEST_SUITE("parity/lora") {
       const auto lora = flux2::read_lora(lora_path(file), 1.0, model);
       CHECK(lora.warnings.empty());
       auto map = base;
-      flux2::merge(map, {lora}, from);
+      flux2::merge(map, {lora}, from, {});
       check_merged(map, base, test::fixture("lora/" + expected).tensors,
                    file + " (" + entry.at("checked_with").get<std::string>() + ")");
     }
@@ -85,7 +86,7 @@ TEST_SUITE("parity/lora") {
     auto map =
         weights::weight_map(model.transformer_source.files, model.transformer_source.renaming);
     flux2::merge(map, {flux2::read_lora(lora_path("kohya.safetensors"), 1.0, model)},
-                 model.transformer_source);
+                 model.transformer_source, {});
     for (const auto& [name, want] : test::fixture("lora/merged_bf16").tensors) {
       CHECK(dense(map, name).dtype() == mx::bfloat16);
       test::check_close(dense(map, name), want, test::kEqual, name);
@@ -101,8 +102,10 @@ TEST_SUITE("parity/lora") {
           flux2::read_lora(lora_path("diffusers.safetensors"), 0.8, model),
           flux2::read_lora(lora_path("text_kohya.safetensors"), 1.0, model)};
       if (saved_before)
-        (void)flux2::save(model, {.dtype = mx::float32, .loras = loras},
-                          {.folder = folder / "saved", .layout = SaveLayout::diffusers}, {});
+        (void)flux2::save(
+            model,
+            {.folder = folder / "saved", .layout = flux2::SaveLayout::diffusers, .loras = loras},
+            {});
       auto pipeline = saved_before
                           ? flux2::Pipeline(flux2::Checkpoint::read({.model = folder / "saved"}),
                                             {.dtype = mx::float32})
@@ -120,6 +123,27 @@ TEST_SUITE("parity/lora") {
     }
   }
 
+  TEST_CASE("weights are packed after LoRAs are merged into them") {
+    const auto model = checkpoint("tiny-distilled");
+    const auto& from = model.text_encoder_source;
+    const quant::Target target = quant::parse_target("mxfp8");
+    const auto lora = flux2::read_lora(lora_path("text_bare.safetensors"), 1.0, model);
+    auto dense_map = weights::weight_map(from.files, from.renaming), packed_map = dense_map;
+    flux2::merge(dense_map, {lora}, from, {});
+    flux2::merge(packed_map, {lora}, from, target);
+    int packed = 0;
+    for (const auto& delta : lora.text_encoder) {
+      const auto& value = dense(dense_map, delta.weight);
+      if (!weights::can_quantize(target, value.shape(1))) continue;
+      ++packed;
+      const auto want = weights::quantize(value, target);
+      const auto& got = std::get<ops::PackedMatrix>(packed_map.at(delta.weight));
+      CHECK(mx::array_equal(got.codes, want.codes).item<bool>());
+      CHECK(mx::array_equal(*got.scales, *want.scales).item<bool>());
+    }
+    CHECK(packed == 4);
+  }
+
   TEST_CASE("LoRAs add up, the same one twice too, and scales multiply") {
     const auto model = checkpoint("tiny-distilled");
     const auto& from = model.transformer_source;
@@ -128,7 +152,7 @@ TEST_SUITE("parity/lora") {
     const auto read = [&](double scale) {
       return flux2::read_lora(lora_path("bfl_bare.safetensors"), scale, model);
     };
-    flux2::merge(map, {read(1.5), read(1.0), read(-1.5)}, from);
+    flux2::merge(map, {read(1.5), read(1.0), read(-1.5)}, from, {});
     check_merged(map, base, test::fixture("lora/merged").tensors, "1.5 + 1 - 1.5");
   }
 }
