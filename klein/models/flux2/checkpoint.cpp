@@ -218,6 +218,7 @@ VaeConfig vae_config(const PartSource& source) {
 Checkpoint Checkpoint::read(const ModelFiles& files) {
   Checkpoint c;
   c.path = files.model;
+  expect_json_files(files);
   auto found = gather_parts(files);
   expect_complete(found, files.model);
   c.transformer_source = *std::move(found.transformer);
