@@ -102,7 +102,7 @@ TEST_SUITE("parity/lora") {
           flux2::read_lora(lora_path("diffusers.safetensors"), 0.8, model),
           flux2::read_lora(lora_path("text_kohya.safetensors"), 1.0, model)};
       if (saved_before)
-        (void)flux2::save(model, {.loras = loras},
+        (void)flux2::save(model, {.dtype = mx::float32, .loras = loras},
                           {.folder = folder / "saved", .layout = SaveLayout::diffusers}, {});
       auto pipeline = saved_before
                           ? flux2::Pipeline(flux2::Checkpoint::read({.model = folder / "saved"}),

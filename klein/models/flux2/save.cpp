@@ -107,11 +107,12 @@ struct MfluxTensors {
 
   void add_packed(const std::string& name, const ops::PackedMatrix& packed) {
     const auto& layout = packed.layout;
+    const bool is_fp8 = layout.format == quant::Format::fp8_e4m3;
     level = layout.format == quant::Format::affine
                 ? fmt::format("{}", layout.bits)
-                : quant::target_name({layout.format, layout.bits});
+                : quant::target_name({layout.format, is_fp8 ? 8 : layout.bits});
     const auto stem = name.substr(0, name.rfind(".weight"));
-    if (layout.format == quant::Format::fp8_e4m3) {
+    if (is_fp8) {
       list.push_back({name, packed.codes, true});
       list.push_back({stem + ".weight_scale", *packed.scales});
       return;
@@ -293,7 +294,8 @@ class Saver {
     write_json("vae/config.json", vae_json(checkpoint_.vae));
   }
 
-  /// The whole folder where the tokenizer has one of its own, else its one file.
+  /// The whole folder where the tokenizer has one of its own, else its file and what it is read
+  /// with.
   void copy_tokenizer() {
     const auto& source = checkpoint_.tokenizer;
     const auto copy = [&](const fs::path& from, const fs::path& name) {
@@ -301,9 +303,14 @@ class Saver {
       io::write_atomically(to, io::as_bytes(io::read_text(from)));
       result_.files.push_back(to);
     };
-    if (!fs::is_directory(source)) return copy(source, "tokenizer.json");
-    for (const auto& entry : fs::directory_iterator(source))
-      if (entry.is_regular_file()) copy(entry.path(), entry.path().filename());
+    if (fs::is_directory(source)) {
+      for (const auto& entry : fs::directory_iterator(source))
+        if (entry.is_regular_file()) copy(entry.path(), entry.path().filename());
+      return;
+    }
+    copy(source, "tokenizer.json");
+    for (const char* name : {"tokenizer_config.json", "chat_template.jinja"})
+      if (fs::exists(source.parent_path() / name)) copy(source.parent_path() / name, name);
   }
 
   /// `done` of the part that is being written.
