@@ -61,7 +61,7 @@ struct MemoryPlan {
   std::uint64_t streamed_bytes = 0;  ///< Of those blocks, read at every step.
   bool drop_transformer = false;     ///< Before the decoder.
   bool load_at_once = true;          ///< Whether all parts may be loaded before the first works.
-  VaePlan decode;
+  VaePlan decode = {};
 
   // The most that each stage takes, of the whole process or of the GPU.
   std::uint64_t text_bytes = 0, step_bytes = 0, decode_bytes = 0;
