@@ -23,7 +23,9 @@ endif
 # Where the system's CMake is too old, the set-up puts one here.
 export PATH := $(CURDIR)/$(venv)/bin:$(PATH)
 
-.PHONY: help image test build dev tidy asan format check install clean setup
+SECONDS ?= 600
+
+.PHONY: help image test build dev tidy asan fuzz format check install clean setup
 
 help:  ## This list
 	@echo "make image [CUDA=1]      set up, build, draw the README's picture to $(OUTPUT)"
@@ -32,6 +34,7 @@ help:  ## This list
 	@echo "make dev                 debug build, warnings are errors, then every test"
 	@echo "make asan                the same with address and undefined-behaviour sanitizers"
 	@echo "make tidy                clang-tidy over every file"
+	@echo "make fuzz [SECONDS=600]  every reader of files, so long each, on hostile input"
 	@echo "make format              lay out every C++ file anew"
 	@echo "make install [PREFIX=D]  library, headers, program and demo model [/usr/local]"
 	@echo "make clean               remove build/; the Python environment stays"
@@ -59,6 +62,12 @@ dev asan:
 tidy:
 	@tools/setup.sh --tidy
 	@cmake --workflow --preset tidy
+
+fuzz:
+	@tools/setup.sh --fuzz
+	@cmake --preset fuzz >/dev/null
+	@cmake --build --preset fuzz
+	@tools/fuzz.sh $(SECONDS)
 
 format:
 	@tools/setup.sh --test

@@ -18,6 +18,7 @@ PARTS = {
     "models": "tiny_models",
     "pipeline": "pipeline_fixtures",
     "published_slice": "published_slice",
+    "lora": "lora_fixtures",
 }
 
 

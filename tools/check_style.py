@@ -20,7 +20,7 @@ CODE = {".h", ".cpp"}
 TEXT = CODE | {".py", ".sh", ".md", ".txt", ".cmake", ".yaml", ".yml", ".toml", ".in", ""}
 SKIPPED_FOLDERS = {".git", "build", "__pycache__", ".cache"}
 # Data that others wrote, and the checkers themselves, which have to name what they refuse.
-UNREAD = ("models/", "tests/fixtures/", "LICENSE", "tools/check_style.py", "tests/unit/tools/")
+UNREAD = ("models/", "tests/fixtures/", "tests/fuzz/corpus/", "LICENSE", "tools/check_style.py", "tests/unit/tools/")
 
 LIBRARY_BANS = [
     (re.compile(r"\bstd::(cout|cerr|clog|printf|puts|putchar)\b"), "the library never prints"),

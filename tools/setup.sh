@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the build needs and nothing twice: system packages, and a Python environment with MLX.
 #
-# Usage: tools/setup.sh [--test] [--tidy] [--cuda]
+# Usage: tools/setup.sh [--test] [--tidy] [--fuzz] [--cuda]
 #   --test  also what `make test` needs        --tidy  also clang-tidy
+#   --fuzz  also clang, whose libFuzzer `make fuzz` runs
 #   --cuda  MLX for NVIDIA GPUs, in .venv-cuda instead of .venv
 # Where everything is there already it changes nothing and needs no network.
 # KLEIN_SKIP_PACKAGES=1 leaves the system packages alone.
@@ -23,8 +24,9 @@ for option in "$@"; do
   case $option in
     --test) requirements+=(requirements-test.txt) ;;
     --tidy) packages+=(clang-tidy) ;;
+    --fuzz) packages+=(clang) ;;
     --cuda) venv=.venv-cuda; requirements[0]="requirements-cuda.txt" ;;
-    *) echo "setup: expected --test, --tidy or --cuda, got '$option'" >&2; exit 2 ;;
+    *) echo "setup: expected --test, --tidy, --fuzz or --cuda, got '$option'" >&2; exit 2 ;;
   esac
 done
 

@@ -1,5 +1,7 @@
 #include "klein/io/config_fields.h"
 
+#include <cstdint>
+
 #include <fmt/format.h>
 
 #include "klein/core/error.h"
@@ -7,10 +9,16 @@
 namespace klein::io {
 
 void require_size(const JsonReader& json, std::string_view key, int& field) {
-  constexpr int kLargest = 1 << 24;
   json.require(key, field);
-  if (field < 1 || field > kLargest)
-    json.fail(key, fmt::format("is out of range: expected 1 to {}, got {}", kLargest, field));
+  if (field < 1 || field > kMaxSize)
+    json.fail(key, fmt::format("is out of range: expected 1 to {}, got {}", kMaxSize, field));
+}
+
+void expect_heads(const JsonReader& json, int heads, int width) {
+  if (std::int64_t{heads} * width > kMaxSize)
+    throw Error(ErrorKind::shape,
+                fmt::format("{}: expected attention of at most {} channels, got {} heads of {}",
+                            json.where(), kMaxSize, heads, width));
 }
 
 void refuse(const JsonReader& json, std::string_view key, std::string_view expected) {

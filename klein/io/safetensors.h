@@ -94,11 +94,12 @@ class SafetensorsFile {
 class ShardedWeights {
  public:
   /// Reads `<stem>.safetensors.index.json` and the shards it names if there is one, else
-  /// `<stem>.safetensors`.
+  /// `<stem>.safetensors`. Links are followed; shards that are links have to end in the folder, or
+  /// where the index ends that is a link too: a cache of the hub consists of them.
   ///
   /// Errors   Error(not_found) when neither is there, or naming every missing shard; Error(format)
-  ///          when the index is broken, names a shard outside the folder, or disagrees with a shard
-  ///          about which tensors it holds (all of them listed)
+  ///          when the index is broken, leads to a shard outside the folder, or disagrees with a
+  ///          shard about which tensors it holds (all of them listed)
   /// Source   transformers and diffusers: `<name>.safetensors.index.json`, key weight_map
   static ShardedWeights open(const std::filesystem::path& folder, std::string_view stem,
                              Access access = Access::read_only);

@@ -57,6 +57,24 @@ std::set<std::string> shards_of(const WeightMap& map, const fs::path& folder) {
   return shards;
 }
 
+/// A link may lead a shard to where the index really lies, as in a cache of the hub, and nowhere
+/// else.
+void check_links(const std::set<std::string>& shards, const fs::path& index) {
+  std::error_code error;
+  const auto folder = index.parent_path();
+  const auto home = fs::canonical(folder, error);
+  const auto real_home = fs::canonical(index, error).parent_path();
+  Complaints complaints;
+  for (const auto& shard : shards) {
+    const auto place = fs::canonical(folder / shard, error).parent_path();
+    if (error || place == home || place == real_home) continue;  // opening it tells of errors
+    complaints.add(fmt::format("{}, a link to {}", in_quotes(shard),
+                               in_quotes(fs::read_symlink(folder / shard, error).string())));
+  }
+  complaints.throw_if_any("shards that lie beside their index", index,
+                          "Links may lead to where the index itself really lies");
+}
+
 /// The index has to tell of every tensor in which shard it is, no more and no less.
 void check_agreement(const WeightMap& map, const std::vector<SafetensorsFile>& files,
                      const fs::path& index) {
@@ -94,7 +112,9 @@ ShardedWeights ShardedWeights::open(const fs::path& folder, std::string_view ste
   weights.path_ = folder / index;
   // metadata.total_size is not read: real files count tied weights in more than one way.
   const WeightMap map = read_weight_map(weights.path_);
-  for (const auto& shard : shards_of(map, folder))
+  const auto shards = shards_of(map, folder);
+  check_links(shards, weights.path_);
+  for (const auto& shard : shards)
     weights.files_.push_back(SafetensorsFile::open(folder / shard, access));
   check_agreement(map, weights.files_, weights.path_);
   return weights;

@@ -102,6 +102,7 @@ void untile_scales(std::span<const std::byte> tiled, std::int64_t rows, std::int
     throw Error(ErrorKind::shape,
                 fmt::format("expected {} bytes of tiled scales for [{}, {}], got {}", bytes, rows,
                             columns, tiled.size()));
+  if (columns == 0) return;
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::byte* in = tiled.data() + r / kTileRows * tiles_across * kTileBytes + r % 32 * 16 +
                           r % kTileRows / 32 * kTileColumns;

@@ -37,7 +37,9 @@ Target parse_target(std::string_view text) {
 
 std::string target_name(const Target& target) {
   for (const auto& [name, known] : kTargets)
-    if (known == target) return std::string(name);
+    if (known.format == target.format &&
+        (known.format != Format::affine || known.bits == target.bits))
+      return std::string(name);
   return "unknown";
 }
 

@@ -14,6 +14,8 @@ using nlohmann::json;
 constexpr std::string_view kByteLevelRegex =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+constexpr std::size_t kMaxStages = 16;  // real files have two or three; each costs kilobytes
+
 /// A flag of a stage; a stage that does not state it has `otherwise`.
 bool flag(const TokenizerFile& file, const json& stage, const char* key, bool otherwise) {
   const json& value = member(stage, key);
@@ -37,6 +39,10 @@ PreTokenizer::PreTokenizer(const TokenizerFile& file) {
     file.fail(ErrorKind::format,
               fmt::format("expected `pre_tokenizer.pretokenizers` to be an array of stages, got {}",
                           stages.is_array() ? "an empty one" : io::describe(stages)));
+  if (stages.size() > kMaxStages)
+    file.fail(ErrorKind::unsupported,
+              fmt::format("expected `pre_tokenizer.pretokenizers` of at most {} stages, got {}",
+                          kMaxStages, stages.size()));
   for (std::size_t i = 0; i < stages.size(); ++i)
     add_stage(file, stages[i], i + 1 == stages.size());
 }
@@ -76,9 +82,9 @@ void PreTokenizer::add_byte_level(const TokenizerFile& file, const json& stage) 
   if (flag(file, stage, "use_regex", true)) splitters_.emplace_back(kByteLevelRegex);
 }
 
-std::vector<Span> PreTokenizer::split(std::u16string_view text) const {
+std::vector<Span> PreTokenizer::split(std::u16string_view text, MatchBudget& budget) const {
   std::vector<Span> spans = {{0, text.size()}};
-  for (const Splitter& splitter : splitters_) spans = splitter.split(text, spans);
+  for (const Splitter& splitter : splitters_) spans = splitter.split(text, spans, budget);
   return spans;
 }
 

@@ -20,7 +20,7 @@ class PreTokenizer {
   ///          name, for any other stage or setting
   explicit PreTokenizer(const TokenizerFile& file);
 
-  std::vector<Span> split(std::u16string_view text) const;
+  std::vector<Span> split(std::u16string_view text, MatchBudget& budget) const;
 
  private:
   void add_stage(const TokenizerFile& file, const nlohmann::json& stage, bool is_last);

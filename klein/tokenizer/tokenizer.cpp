@@ -81,6 +81,14 @@ class WordMemory {
   std::string scratch_;
 };
 
+/// What the parts of one text share while it is encoded.
+struct TextState {
+  explicit TextState(std::size_t text_size) : budget(text_size) {}
+
+  WordMemory memory;
+  MatchBudget budget;
+};
+
 }  // namespace
 
 struct Tokenizer::Impl {
@@ -108,8 +116,8 @@ struct Tokenizer::Impl {
 
   void read_config(const fs::path& path);
   std::string normalize(std::string_view text) const;
-  void encode_text(std::string_view text, WordMemory& memory, std::vector<int>& ids) const;
-  void encode_words(std::string_view text, WordMemory& memory, std::vector<int>& ids) const;
+  void encode_text(std::string_view text, TextState& state, std::vector<int>& ids) const;
+  void encode_words(std::string_view text, TextState& state, std::vector<int>& ids) const;
 
   TokenizerFile file;
   Bpe bpe;
@@ -160,26 +168,26 @@ std::string Tokenizer::Impl::normalize(std::string_view text) const {
   return normalizer ? to_utf8((*normalizer)(to_utf16(text))) : std::string(text);
 }
 
-void Tokenizer::Impl::encode_text(std::string_view text, WordMemory& memory,
+void Tokenizer::Impl::encode_text(std::string_view text, TextState& state,
                                   std::vector<int>& ids) const {
   const std::string normalized = normalize(text);
   for (const Piece& piece : normalized_finder.split(normalized)) {
     if (piece.id)
       ids.push_back(*piece.id);
     else
-      encode_words(piece.text, memory, ids);
+      encode_words(piece.text, state, ids);
   }
 }
 
-void Tokenizer::Impl::encode_words(std::string_view text, WordMemory& memory,
+void Tokenizer::Impl::encode_words(std::string_view text, TextState& state,
                                    std::vector<int>& ids) const {
   const std::u16string units = to_utf16(text);
   const std::u16string_view view = units;
   const auto encode_word = [this](std::string_view word, std::vector<int>& out) {
     bpe.encode(file.vocabulary, word, out);
   };
-  for (const Span& span : pre_tokenizer.split(view))
-    memory.append(to_utf8(view.substr(span.begin, span.end - span.begin)), ids, encode_word);
+  for (const Span& span : pre_tokenizer.split(view, state.budget))
+    state.memory.append(to_utf8(view.substr(span.begin, span.end - span.begin)), ids, encode_word);
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -193,13 +201,13 @@ Tokenizer Tokenizer::load(const fs::path& path) {
 
 std::vector<int> Tokenizer::encode(std::string_view text) const {
   const std::string valid = repair_utf8(text);
-  WordMemory memory;
+  TextState state(valid.size());
   std::vector<int> ids;
   for (const Piece& piece : impl_->finder.split(valid)) {
     if (piece.id)
       ids.push_back(*piece.id);
     else
-      impl_->encode_text(piece.text, memory, ids);
+      impl_->encode_text(piece.text, state, ids);
   }
   return ids;
 }

@@ -24,8 +24,8 @@ constexpr char16_t kFirstMark = 0x300;
 // ICU sorts marks by insertion, which is quadratic: longer runs are sorted here first.
 constexpr std::size_t kLongestInsertedRun = 32;
 
-// ICU counts its own steps in units of about a millisecond.
-constexpr std::int32_t kMatchTimeLimit = 10'000;
+constexpr std::int64_t kSmallestBudget = 4000;  // about a second
+constexpr std::int64_t kLettersPerUnit = 16;    // 625 steps a letter, of which real ones need few
 
 // A run of spaces takes 12 of ICU's stack units a character. Above the largest limit it silently
 // keeps the smallest.
@@ -163,14 +163,18 @@ Splitter::Splitter(std::string_view regex) {
   if (U_FAILURE(status))
     throw Error(ErrorKind::format, fmt::format("expected a regular expression, ICU says {} of {}",
                                                u_errorName(status), io::in_quotes(regex)));
-  impl_ = std::make_unique<const Impl>(std::move(pattern));
+  impl_ = std::make_unique<const Impl>(Impl{std::move(pattern)});
 }
 
 Splitter::Splitter(Splitter&&) noexcept = default;
 Splitter& Splitter::operator=(Splitter&&) noexcept = default;
 Splitter::~Splitter() = default;
 
-std::vector<Span> Splitter::split(std::u16string_view text, const std::vector<Span>& spans) const {
+MatchBudget::MatchBudget(std::size_t text_size)
+    : left(kSmallestBudget + static_cast<std::int64_t>(text_size) / kLettersPerUnit) {}
+
+std::vector<Span> Splitter::split(std::u16string_view text, const std::vector<Span>& spans,
+                                  MatchBudget& budget) const {
   UErrorCode status = U_ZERO_ERROR;
   const icu::UnicodeString input = view_of(text);
   const std::unique_ptr<icu::RegexMatcher> matcher(impl_->pattern->matcher(input, status));
@@ -179,7 +183,10 @@ std::vector<Span> Splitter::split(std::u16string_view text, const std::vector<Sp
   const std::int64_t stack = std::clamp(static_cast<std::int64_t>(text.size()) * kStackPerUnit,
                                         kSmallestStack, kLargestStack);
   matcher->setStackLimit(static_cast<std::int32_t>(stack), status);
-  matcher->setTimeLimit(kMatchTimeLimit, status);
+  const auto spend = [](const void* context, std::int32_t) -> UBool {
+    return static_cast<UBool>(static_cast<MatchBudget*>(const_cast<void*>(context))->left-- > 0);
+  };
+  matcher->setMatchCallback(spend, &budget, status);
 
   std::vector<Span> pieces;
   for (const Span& span : spans) {

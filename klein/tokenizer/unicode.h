@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -43,6 +44,14 @@ struct Span {
   std::size_t end;
 };
 
+/// The work that all matches of one text may cost together: a bound for each of them alone would
+/// let a hostile expression spend it at every letter.
+struct MatchBudget {
+  explicit MatchBudget(std::size_t text_size);
+
+  std::int64_t left;  ///< In ICU's units of 10 000 steps, about 0.2 ms each.
+};
+
 /// A compiled regular expression that cuts text into its matches and what lies between them.
 ///
 /// Thread   any, once made
@@ -55,10 +64,11 @@ class Splitter {
   ~Splitter();
 
   /// Cuts each of `spans` on its own: the expression sees nothing outside of it. No result is
-  /// empty.
+  /// empty. The work is taken from `budget`.
   ///
-  /// Errors   Error(unsupported) when the expression backtracks without end
-  std::vector<Span> split(std::u16string_view text, const std::vector<Span>& spans) const;
+  /// Errors   Error(unsupported) when the expression backtracks so much that nothing is left
+  std::vector<Span> split(std::u16string_view text, const std::vector<Span>& spans,
+                          MatchBudget& budget) const;
 
  private:
   struct Impl;

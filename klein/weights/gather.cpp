@@ -32,8 +32,10 @@ class Gatherer {
  public:
   explicit Gatherer(std::span<const io::SafetensorsFile> files) {
     for (const auto& file : files)
-      for (const auto& info : file.tensors())
+      for (const auto& info : file.tensors()) {
+        expect_countable(info.name, info.shape, file.path());
         entries_.insert_or_assign(info.name, Entry{&file, &info});
+      }
   }
 
   std::vector<StoredTensor> all() {
@@ -98,6 +100,7 @@ class Gatherer {
       if (const auto* scale = take_first(stem, {".weight_scale", ".scale_weight"}))
         float8(tensor, *scale, e);
     }
+    expect_countable(name, tensor.shape, e.file->path());
     check_asked(asked, tensor, e);
     return tensor;
   }
@@ -150,12 +153,13 @@ class Gatherer {
     const auto& shape = scale.info->shape;
     std::int64_t count = 1;
     for (const auto extent : shape) count *= extent;
-    const bool per_row = count == tensor.shape[0] && (shape.size() == 1 || shape.size() == 2) &&
-                         shape[0] == tensor.shape[0];
+    const auto rows = tensor.shape.size() < 2 ? 1 : tensor.shape.front();
+    const bool per_row =
+        count == rows && (shape.size() == 1 || shape.size() == 2) && shape[0] == rows;
     if (count != 1 && !per_row)
       fail(ErrorKind::shape, scale,
            fmt::format("{} to hold one scale, or one for each of the {} rows, got {}",
-                       scale.info->name, tensor.shape[0], describe(shape)));
+                       scale.info->name, rows, describe(shape)));
     tensor.scales = bytes_of(scale);
     tensor.scales_per_row = count == 1 ? 0 : 1;
     tensor.layout->scale_type = scale_type(scale);
@@ -223,6 +227,7 @@ class Gatherer {
     set_block_scales(tensor, *scale);
     std::memcpy(&tensor.global_scale, global->file->bytes(*global->info).data(), sizeof(float));
     if (const auto* columns = take(stem, ".pre_quant_scale")) {
+      static_cast<void>(scale_type(*columns));
       if (static_cast<std::int64_t>(columns->info->bytes()) !=
           tensor.shape[1] * static_cast<std::int64_t>(io::dtype_bytes(columns->info->dtype)))
         fail(ErrorKind::shape, *columns,

@@ -28,6 +28,7 @@ WeightFiles open_gguf(const std::filesystem::path& path) {
   weights.path = path;
   std::vector<std::string> refused;
   for (const auto& tensor : file.tensors()) {
+    expect_countable(tensor.name, tensor.shape, path);
     const auto block = kBlocks.find(tensor.type);
     if (!tensor.dtype && block == kBlocks.end()) {
       refused.push_back(fmt::format("{} of type {}", tensor.name, tensor.type));

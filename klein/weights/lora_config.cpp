@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "klein/core/error.h"
+#include "klein/io/config_fields.h"
 #include "klein/io/json.h"
 #include "klein/io/text.h"
 
@@ -45,8 +46,12 @@ LoraConfig LoraConfig::read(const io::SafetensorsFile& file) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(beside, error)) return config;
   nlohmann::json prefixed;  // one configuration for all layers; PEFT's names begin so
-  for (const auto& [key, value] : io::parse_json_file(beside, kMaxConfigBytes).items())
-    prefixed["base_model.model." + key] = value;
+  const auto json = io::parse_json_file(beside, kMaxConfigBytes);
+  std::string type = "LORA";
+  const io::JsonReader reader(json, beside.string());
+  reader.maybe("peft_type", type);
+  if (type != "LORA") io::refuse(reader, "peft_type", "LORA");
+  for (const auto& [key, value] : json.items()) prefixed["base_model.model." + key] = value;
   config.add(prefixed, "base_model.model.", beside.string());
   return config;
 }

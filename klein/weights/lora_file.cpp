@@ -179,7 +179,11 @@ class LayerBuilder {
 
   double scale() const {
     if (rank_ == 0) return 1.0;
-    if (has("alpha")) return tensors_.at("alpha").item<float>() / static_cast<double>(rank_);
+    if (has("alpha")) {
+      auto alpha =
+          tensors_.at("alpha");  // a copy, for reading a constant array does not compute it
+      return alpha.item<float>() / static_cast<double>(rank_);
+    }
     return config_.scale(name_, rank_).value_or(1.0);
   }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -96,6 +97,16 @@ std::uint64_t StoredTensor::bytes() const {
 
 std::string describe(const Shape& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+void expect_countable(const std::string& name, const Shape& shape, const fs::path& file) {
+  constexpr std::int64_t kMaxSide = std::numeric_limits<int>::max();
+  std::int64_t count = 1;
+  for (const auto side : shape)
+    if (side > kMaxSide || __builtin_mul_overflow(count, std::max<std::int64_t>(side, 1), &count))
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("expected sides of at most {} for {}, got {}: {}", kMaxSide, name,
+                              describe(shape), file.string()));
 }
 
 WeightFiles WeightFiles::open(const fs::path& file) {

@@ -76,6 +76,13 @@ struct WeightFiles {
 /// "[3072, 7680]"
 std::string describe(const Shape& shape);
 
+/// Refuses shapes that arrays cannot have: a side above 2^31 - 1, or more numbers than 64 bits
+/// count. A file without the bytes for it can state them, beside a side of 0.
+///
+/// Errors   Error(unsupported)
+void expect_countable(const std::string& name, const Shape& shape,
+                      const std::filesystem::path& file);
+
 /// Puts tensors of safetensors files together: codes with the scales that lie beside them.
 ///
 /// Knows the spellings of BFL (weight_scale, input_scale, weight_scale_2), of ComfyUI

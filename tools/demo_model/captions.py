@@ -82,7 +82,7 @@ def caption(rng: random.Random, scene: Scene, subjects: list[Subject], bare: flo
         subject, place = pair_phrase(rng, scene, subjects, bare), ""
     else:
         sprite = scene.sprites[0]
-        subject = noun_phrase(rng, subjects[sprite.subject], SIZE_NAMES[sprite.size], bare)
+        subject = noun_phrase(rng, subjects[sprite.subject], SIZE_NAMES[sprite.size].removeprefix("fitted "), bare)
         place = rng.choice(PLACE_WORDS[scene.place])
     prefix = rng.choice(PREFIXES) if rng.random() < 0.08 else ""
     at = f" {place}" if place else ""

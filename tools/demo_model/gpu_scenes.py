@@ -18,6 +18,9 @@ from tokens import MAX_TOKENS, PAD, TEMPLATE
 #: sRGB change (0..1) of the background for one standard deviation of the two noise channels that steer it
 SHADES = ((0.020, 0.020, 0.020), (0.012, 0.0, -0.012))
 
+#: pixels to the right, pixels down, share of the size and radians of tilt for one standard deviation
+POSES = (5.0, 5.0, 0.04, 0.08)
+
 
 def scene_row(scene) -> list[int]:
     """count, background, first, second, then subject, size, left, top for two sprites."""
@@ -72,72 +75,76 @@ class Renderer:
 
     def __init__(self, atlas: dict[str, np.ndarray], device):
         self.device = device
-        self.sides = [side for side, _ in SIZES.values()]
-        self.texture = max(self.sides)
+        sides = [side for side, _ in SIZES.values()]
+        self.sides, self.texture = torch.tensor(sides, dtype=torch.float32, device=device), max(sides)
         count = len(next(iter(atlas.values())))
         # one texture per size and subject, the sprite in the top left corner and nothing around it: no grouping by size is needed
         self.atlas = torch.zeros(len(SIZES), count, 4, self.texture, self.texture, dtype=torch.uint8)
-        for level, (name, side) in enumerate(zip(SIZES, self.sides)):
+        for level, (name, side) in enumerate(zip(SIZES, sides)):
             self.atlas[level, :, :, :side, :side] = torch.from_numpy(atlas[name]).permute(0, 3, 1, 2)
         self.atlas = self.atlas.to(device)
         self.palette = torch.from_numpy(PALETTE / 255).to(device)
-        self.ramp = torch.linspace(0, 1, CANVAS, device=device)
         self.shades = torch.tensor(SHADES, device=device)
 
-    def background(self, kind, first, second):
-        """kind [B] (index into BACKGROUNDS), colours [B, 3] in 0..1 -> [B, 3, 256, 256]."""
-        weight = torch.zeros(len(kind), 1, CANVAS, CANVAS, device=self.device)
-        weight = torch.where((kind == 1)[:, None, None, None], self.ramp.view(1, 1, -1, 1), weight)
-        weight = torch.where((kind == 2)[:, None, None, None], (self.ramp > 0.5).float().view(1, 1, 1, -1), weight)
+    def background(self, kind, first, second, canvas):
+        """kind [B] (index into BACKGROUNDS), colours [B, 3] in 0..1, canvas (width, height) -> [B, 3, height, width]."""
+        across, down = (torch.linspace(0, 1, edge, device=self.device) for edge in canvas)
+        weight = torch.zeros(len(kind), 1, len(down), len(across), device=self.device)
+        weight = torch.where((kind == 1)[:, None, None, None], down.view(1, 1, -1, 1), weight)
+        weight = torch.where((kind == 2)[:, None, None, None], (across > 0.5).float().view(1, 1, 1, -1), weight)
         return first[:, :, None, None] * (1 - weight) + second[:, :, None, None] * weight
 
-    def stamp(self, picture, sprites, theta):
-        layer = F.grid_sample(sprites.float() / 255, F.affine_grid(theta, (len(theta), 4, CANVAS, CANVAS), align_corners=False),
-                              mode="bilinear", padding_mode="zeros", align_corners=False)
+    def stamp(self, picture, sprites, own, side, x, y, angle, flip, absent):
+        """Draw sprites [B, 4, texture, texture] of `own` pixels, scaled to `side`, tilted, mirrored (flip -1), their middles at
+        x, y pixels from the picture's; none where `absent`."""
+        height, width = picture.shape[2:]
+        # from the canvas to the sprite's own -1..1, and from there to the texture's, whose top left part the sprite fills
+        part = own / self.texture
+        scale, shift = part / side, part - 1
+        cos, sin = angle.cos(), angle.sin()
+        theta = torch.stack([scale * width * cos * flip, -scale * height * sin * flip,
+                             -scale * flip * 2 * (cos * x - sin * y) + shift + absent * 10.0,
+                             scale * width * sin, scale * height * cos, -scale * 2 * (sin * x + cos * y) + shift], 1)
+        grid = F.affine_grid(theta.view(-1, 2, 3), (len(theta), 4, height, width), align_corners=False)
+        layer = F.grid_sample(sprites.float() / 255, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         return picture * (1 - layer[:, 3:]) + layer[:, :3]
 
     @torch.no_grad()
-    def scenes(self, rows, shade=None):
-        """rows [B, 12], shade [B, 2] standard normal -> pictures [B, 3, 256, 256] in -1..1."""
+    def scenes(self, rows, shade=None, pose=None, canvas=(CANVAS, CANVAS)):
+        """rows [B, 12], shade [B, 2] and pose [B, 4] standard normal -> pictures [B, 3, height, width] in -1..1.
+
+        The pose moves, scales and tilts every sprite a little (POSES); without it sprites sit exactly at their places.
+        """
         first, second = self.palette[rows[:, 2]], self.palette[rows[:, 3]]
         if shade is not None:
             change = shade.clamp(-2, 2) @ self.shades
             first, second = (first + change).clamp(0, 1), (second + change).clamp(0, 1)
-        picture = self.background(rows[:, 1], first, second)
+        picture = self.background(rows[:, 1], first, second, canvas)
+        pose = torch.zeros(len(rows), 4, device=self.device) if pose is None else pose.clamp(-2, 2)
+        right, down, larger, tilt = (pose * torch.tensor(POSES, device=self.device)).unbind(1)
         for slot in range(2):
             subject, size, left, top = rows[:, 4 + slot * 4:8 + slot * 4].unbind(1)
-            theta = torch.zeros(len(rows), 2, 3, device=self.device)
-            theta[:, 0, 0] = theta[:, 1, 1] = CANVAS / self.texture
-            absent = (rows[:, 0] <= slot) * 10.0
-            theta[:, 0, 2] = (CANVAS - 2 * left) / self.texture - 1 + absent
-            theta[:, 1, 2] = (CANVAS - 2 * top) / self.texture - 1
-            picture = self.stamp(picture, self.atlas[size, subject], theta)
+            own = self.sides[size]
+            picture = self.stamp(picture, self.atlas[size, subject], own, own * (1 + larger), left + own / 2 - canvas[0] / 2 + right,
+                                 top + own / 2 - canvas[1] / 2 + down, tilt, torch.ones_like(own), rows[:, 0] <= slot)
         return picture * 2 - 1
 
     @torch.no_grad()
-    def scatter(self, batch: int, generator: random.Random):
+    def scatter(self, batch: int, canvas=(CANVAS, CANVAS)):
         """Free compositions for the VAE: 1 to 4 sprites of any scale, tilt and place on any colours."""
         def uniform(*shape, low=0.0, high=1.0):
             return torch.rand(*shape, device=self.device) * (high - low) + low
 
+        def index(count):
+            return torch.randint(count, (batch,), device=self.device)
+
         named = uniform(batch, 1) < 0.5
-        colours = [torch.where(named, self.palette[torch.randint(len(self.palette), (batch,), device=self.device)],
-                               uniform(batch, 3)) for _ in range(2)]
-        picture = self.background(torch.randint(3, (batch,), device=self.device), *colours)
+        colours = [torch.where(named, self.palette[index(len(self.palette))], uniform(batch, 3)) for _ in range(2)]
+        picture = self.background(index(3), *colours, canvas)
         for slot in range(4):
-            level = generator.randrange(len(self.sides))
+            level, flip = index(len(self.sides)), (uniform(batch) < 0.3).float() * -2 + 1
             own = self.sides[level]
-            side = own * uniform(batch, low=0.75, high=1.2)
-            angle, flip = uniform(batch, low=-0.4, high=0.4), (uniform(batch) < 0.3).float() * -2 + 1
-            x, y = uniform(batch, low=-0.9, high=0.9), uniform(batch, low=-0.9, high=0.9)
-            hidden = (uniform(batch) > 1.0 - 0.25 * slot).float() * 10
-            k = CANVAS / side
-            # from the sprite's own -1..1 to the texture's, where it fills the top left part
-            part, shift = own / self.texture, own / self.texture - 1
-            theta = torch.stack([part * k * angle.cos() * flip, -part * k * angle.sin() * flip,
-                                 -part * k * flip * (angle.cos() * x - angle.sin() * y) + hidden + shift,
-                                 part * k * angle.sin(), part * k * angle.cos(),
-                                 -part * k * (angle.sin() * x + angle.cos() * y) + shift], 1).view(batch, 2, 3)
-            chosen = torch.randint(self.atlas.shape[1], (batch,), device=self.device)
-            picture = self.stamp(picture, self.atlas[level, chosen], theta)
+            x, y = (uniform(batch, low=-0.45, high=0.45) * edge for edge in canvas)
+            picture = self.stamp(picture, self.atlas[level, index(self.atlas.shape[1])], own, own * uniform(batch, low=0.75, high=1.2),
+                                 x, y, uniform(batch, low=-0.4, high=0.4), flip, uniform(batch) > 1.0 - 0.25 * slot)
         return picture * 2 - 1

@@ -9,7 +9,8 @@ import torch
 
 from networks import LATENT_GRID, position_ids, velocity
 
-SHADE_CHANNELS = 2
+#: noise channels whose means steer the picture: two its shade, four its pose (gpu_scenes.Renderer.scenes)
+STEERED = 6
 
 
 def schedule(steps: int, tokens: int = LATENT_GRID * LATENT_GRID) -> list[float]:
@@ -20,15 +21,15 @@ def schedule(steps: int, tokens: int = LATENT_GRID * LATENT_GRID) -> list[float]
     return [math.exp(mu) / (math.exp(mu) + (1 / s - 1)) for s in np.linspace(1, 1 / steps, steps)] + [0.0]
 
 
-def steered_noise(shade):
-    """Noise [B, 256, 128] whose first two channels' means carry the shade [B, 2]; still exactly standard normal.
+def steered_noise(steering):
+    """Noise [B, 256, 128] whose first channels' means carry `steering` [B, 6]; still exactly standard normal.
 
-    The picture's background follows the noise in this way, so that seeds differ and no step has to guess.
+    Shade and pose follow the noise in this way, so that seeds differ and no step has to guess.
     """
     tokens = LATENT_GRID * LATENT_GRID
-    noise = torch.randn(len(shade), tokens, 128, device=shade.device)
-    head = noise[:, :, :SHADE_CHANNELS]
-    noise[:, :, :SHADE_CHANNELS] = head - head.mean(1, keepdim=True) + shade[:, None] / math.sqrt(tokens)
+    noise = torch.randn(len(steering), tokens, 128, device=steering.device)
+    head = noise[:, :, :STEERED]
+    noise[:, :, :STEERED] = head - head.mean(1, keepdim=True) + steering[:, None] / math.sqrt(tokens)
     return noise
 
 

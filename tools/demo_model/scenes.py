@@ -14,6 +14,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CANVAS = 256
 
+#: canvases (width, height) that the model is for; every side is a multiple of 64, which keeps sprites in step with latent tokens
+CANVASES = ((256, 256), (256, 384), (320, 192), (384, 256), (192, 320))
+
 #: name -> (sRGB value, other words for it)
 COLOURS: dict[str, tuple[tuple[int, int, int], tuple[str, ...]]] = {
     "red": ((214, 48, 49), ()),
@@ -37,8 +40,8 @@ COLOURS: dict[str, tuple[tuple[int, int, int], tuple[str, ...]]] = {
 COLOUR_NAMES = list(COLOURS)
 DEFAULT_COLOUR = COLOUR_NAMES.index("white")
 
-#: size name -> (sprite side in pixels, distance of a side place from the centre in pixels)
-SIZES = {"small": (96, 64), "medium": (144, 48), "large": (208, 16), "pair": (112, 64)}
+#: size name -> (sprite side in pixels, distance to the edge at a side place); the last two stand in where a side is too short
+SIZES = {"small": (96, 16), "medium": (144, 8), "large": (208, 8), "pair": (112, 8), "fitted large": (176, 8), "fitted pair": (80, 8)}
 SIZE_NAMES = list(SIZES)
 
 #: place name -> (column, row) in -1..1
@@ -86,6 +89,7 @@ class Scene:
     place: str = "center"
     arrangement: str = ""
     named_background: bool = field(default=True)
+    canvas: tuple[int, int] = (CANVAS, CANVAS)
 
 
 def load_subjects(path: Path = HERE / "subjects.tsv") -> list[Subject]:
@@ -99,11 +103,11 @@ def load_subjects(path: Path = HERE / "subjects.tsv") -> list[Subject]:
     return subjects
 
 
-def place_sprite(subject: int, size: str, column: int, row: int) -> Sprite:
+def place_sprite(subject: int, size: str, column: int, row: int, canvas: tuple[int, int] = (CANVAS, CANVAS)) -> Sprite:
     """The sprite of a subject at a column and row in -1..1."""
-    side, step = SIZES[size]
-    middle = (CANVAS - side) // 2
-    return Sprite(subject, SIZE_NAMES.index(size), middle + column * step, middle + row * step)
+    side, margin = SIZES[size]
+    left, top = ((edge - side) // 2 + where * ((edge - side) // 2 - margin) for edge, where in zip(canvas, (column, row)))
+    return Sprite(subject, SIZE_NAMES.index(size), left, top)
 
 
 def is_held_out(subject: int, size: str, place: str, colour: int) -> bool:
@@ -111,19 +115,24 @@ def is_held_out(subject: int, size: str, place: str, colour: int) -> bool:
     return (subject * 31 + SIZE_NAMES.index(size) * 3 + PLACE_NAMES.index(place) * 7 + colour * 17) % 20 == 0
 
 
-def single_scene(subject: int, size: str, place: str, background: str, first: int, second: int) -> Scene:
+def single_scene(subject: int, size: str, place: str, background: str, first: int, second: int,
+                 canvas: tuple[int, int] = (CANVAS, CANVAS)) -> Scene:
     """A scene with one subject."""
-    return Scene([place_sprite(subject, size, *PLACES[place])], background, first, second, place)
+    fitted = "fitted large" if size == "large" and min(canvas) < CANVAS else size
+    return Scene([place_sprite(subject, fitted, *PLACES[place], canvas)], background, first, second, place, canvas=canvas)
 
 
-def pair_scene(subject: int, other: int, arrangement: str, background: str, first: int, second: int) -> Scene:
+def pair_scene(subject: int, other: int, arrangement: str, background: str, first: int, second: int,
+               canvas: tuple[int, int] = (CANVAS, CANVAS)) -> Scene:
     """A scene with two subjects: `arrangement` is "side" (subject left, other right) or "stack" (subject above other)."""
     step = (1, 0) if arrangement == "side" else (0, 1)
-    sprites = [place_sprite(subject, "pair", -step[0], -step[1]), place_sprite(other, "pair", *step)]
-    return Scene(sprites, background, first, second, arrangement=arrangement)
+    size = "fitted pair" if canvas[step[1]] < CANVAS else "pair"
+    sprites = [place_sprite(subject, size, -step[0], -step[1], canvas), place_sprite(other, size, *step, canvas)]
+    return Scene(sprites, background, first, second, arrangement=arrangement, canvas=canvas)
 
 
-def random_scene(rng: random.Random, count: int, held_out: bool = False, pairs: float = 0.27) -> Scene:
+def random_scene(rng: random.Random, count: int, held_out: bool = False, pairs: float = 0.27,
+                 canvas: tuple[int, int] = (CANVAS, CANVAS)) -> Scene:
     """Draw a scene; single-subject scenes respect the split between training and held-out combinations."""
     background = rng.choices(BACKGROUNDS, (0.6, 0.2, 0.2))[0]
     first, second = rng.sample(range(len(COLOURS)), 2)
@@ -132,7 +141,7 @@ def random_scene(rng: random.Random, count: int, held_out: bool = False, pairs: 
         first, named = DEFAULT_COLOUR, False
     if rng.random() < pairs:
         scene = pair_scene(rng.randrange(count), rng.randrange(count), rng.choice(("side", "side", "stack")),
-                           background, first, second)
+                           background, first, second, canvas)
         scene.named_background = named
         return scene
     while True:
@@ -142,6 +151,6 @@ def random_scene(rng: random.Random, count: int, held_out: bool = False, pairs: 
         if is_held_out(subject, size, place, first) == held_out:
             break
         first = rng.choice([c for c in range(len(COLOURS)) if c != second]) if named else first
-    scene = single_scene(subject, size, place, background, first, second)
+    scene = single_scene(subject, size, place, background, first, second, canvas)
     scene.named_background = named
     return scene

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scenes import CANVAS, COLOUR_NAMES, COLOURS, SIZES, Scene, Subject, load_subjects
+from scenes import COLOUR_NAMES, COLOURS, SIZES, Scene, Subject, load_subjects
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 PALETTE = np.array([COLOURS[name][0] for name in COLOUR_NAMES], np.float32)
@@ -53,20 +53,20 @@ def build_atlas(glyphs: list[bytes]) -> dict[str, np.ndarray]:
 
 
 def draw_background(scene: Scene) -> np.ndarray:
-    """The background as float32 [256, 256, 3] in 0..255."""
+    """The background as float32 [height, width, 3] in 0..255."""
     one, two = PALETTE[scene.first], PALETTE[scene.second]
-    ramp = np.linspace(0, 1, CANVAS, dtype=np.float32)
+    across, down = (np.linspace(0, 1, edge, dtype=np.float32) for edge in scene.canvas)
     if scene.background == "gradient":
-        weight = np.repeat(ramp[:, None], CANVAS, 1)
+        weight = np.repeat(down[:, None], len(across), 1)
     elif scene.background == "split":
-        weight = np.repeat((ramp[None, :] > 0.5).astype(np.float32), CANVAS, 0)
+        weight = np.repeat((across[None, :] > 0.5).astype(np.float32), len(down), 0)
     else:
-        weight = np.zeros((CANVAS, CANVAS), np.float32)
+        weight = np.zeros((len(down), len(across)), np.float32)
     return one * (1 - weight[..., None]) + two * weight[..., None]
 
 
 def draw_scene(scene: Scene, atlas: dict[str, np.ndarray]) -> np.ndarray:
-    """The scene as float32 [256, 256, 3] in 0..255."""
+    """The scene as float32 [height, width, 3] in 0..255."""
     picture = draw_background(scene)
     for sprite in scene.sprites:
         pixels = atlas[list(SIZES)[sprite.size]][sprite.subject].astype(np.float32)

@@ -19,7 +19,7 @@ from gpu_scenes import Renderer, build_scenes
 from muon import Muon, split_parameters
 from networks import TextEncoder, make_transformer, make_vae, pack, parameter_count, position_ids, velocity
 from parallel import Budget, Group
-from sampling import schedule, steered_noise
+from sampling import STEERED, schedule, steered_noise
 from scenes import load_subjects
 from sprites import FONT, build_atlas, load_glyphs
 from tokens import MAX_TOKENS
@@ -55,12 +55,12 @@ def wait_for(path: Path, seconds: float) -> None:
 
 
 class Cache:
-    """Normalized latents, shades and captions of many scenes, on the device."""
+    """Normalized latents, shades with poses, and captions of many scenes, on the device."""
 
     def __init__(self, args, device, built, autocast):
         rows, ids, lengths = built
         self.ids, self.lengths = torch.from_numpy(ids).to(device), torch.from_numpy(lengths).to(device)
-        self.shade = torch.randn(len(rows), 2, device=device)
+        self.steering = torch.randn(len(rows), STEERED, device=device)
         self.tokens = torch.empty(len(rows), 256, 128, dtype=torch.bfloat16, device=device)
         renderer = Renderer(build_atlas(load_glyphs(args.glyphs, load_subjects())), device)
         vae = make_vae().to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
@@ -78,13 +78,14 @@ class Cache:
         for start in range(0, len(rows), size):
             start = min(start, len(rows) - size)
             part = slice(start, start + size)
-            latent = self.encode(vae, renderer, rows[part], self.shade[part], autocast)
+            latent = self.encode(vae, renderer, rows[part], self.steering[part], autocast)
             self.tokens[part] = ((pack(latent) - mean) / spread).bfloat16()
 
     @staticmethod
     @torch.no_grad()
-    def encode(vae, renderer, rows, shade, autocast):
-        picture = renderer.scenes(rows, shade).contiguous(memory_format=torch.channels_last)
+    def encode(vae, renderer, rows, steering, autocast):
+        shade, pose = (None, None) if steering is None else (steering[:, :2], steering[:, 2:])
+        picture = renderer.scenes(rows, shade, pose).contiguous(memory_format=torch.channels_last)
         with autocast():
             return vae.encode(picture).latent_dist.mean.float()
 
@@ -92,25 +93,25 @@ class Cache:
         device = self.tokens.device
         index = torch.randint(len(self.tokens), (batch,), device=device)
         wording = torch.randint(self.ids.shape[1], (batch,), device=device)
-        return (self.tokens[index].float(), self.shade[index], self.ids[index, wording].long(),
+        return (self.tokens[index].float(), self.steering[index], self.ids[index, wording].long(),
                 self.lengths[index, wording].long())
 
 
-def plain_loss(net, text, clean, shade, ids, levels):
+def plain_loss(net, text, clean, steering, ids, levels):
     """Flow matching: half of the batch at the sampler's own noise levels, half anywhere along such schedules."""
     batch, device = len(clean), clean.device
     stretch = torch.exp(torch.rand(batch, device=device) * 0.5 + 1.55)
     anywhere = stretch / (stretch + 1 / torch.rand(batch, device=device).clamp(1e-3, 1) - 1)
     exact = levels[torch.randint(len(levels), (batch,), device=device)]
     sigma = torch.where(torch.rand(batch, device=device) < 0.5, exact, anywhere)
-    noise = steered_noise(shade)
+    noise = steered_noise(steering)
     x = (1 - sigma[:, None, None]) * clean + sigma[:, None, None] * noise
     return (velocity(net, x, text, sigma, ids).float() - (noise - clean)).square().mean()
 
 
-def rollout_loss(net, text, clean, shade, ids, levels):
+def rollout_loss(net, text, clean, steering, ids, levels):
     """All steps of the sampler from noise; every step aims from where the sampler really is at the true picture."""
-    x, total, following = steered_noise(shade), 0.0, torch.cat([levels[1:], levels.new_zeros(1)])
+    x, total, following = steered_noise(steering), 0.0, torch.cat([levels[1:], levels.new_zeros(1)])
     for now, after in zip(levels, following):
         v = velocity(net, x, text, now.repeat(len(x)), ids).float()
         total = total + (v - (x - clean) / now).square().mean()
@@ -123,7 +124,7 @@ def warm_up(net, encoder, batch: int, ids, levels, autocast) -> None:
     device = levels.device
     with autocast():
         text = encoder(torch.zeros(batch, MAX_TOKENS, dtype=torch.long, device=device), torch.full((batch,), 20, device=device))
-        loss = plain_loss(net, text, torch.zeros(batch, 256, 128, device=device), torch.zeros(batch, 2, device=device), ids, levels)
+        loss = plain_loss(net, text, torch.zeros(batch, 256, 128, device=device), torch.zeros(batch, STEERED, device=device), ids, levels)
     loss.backward()
 
 
@@ -179,11 +180,11 @@ def main() -> None:
     left = max(1.0, args.seconds - (time.time() - began)) if args.seconds else 0.0
     budget, losses, saved = Budget(group, args.steps, group.agree(left)), {}, time.time()
     while budget.advance():
-        clean, shade, tokens, lengths = cache.draw(args.batch)
+        clean, steering, tokens, lengths = cache.draw(args.batch)
         own_states = budget.fraction >= args.rollout_from and budget.step % 4 != 0
         with autocast():
             text = fast_encoder(tokens, lengths)
-            loss = (rollout_loss if own_states else plain_loss)(fast_net, text, clean, shade, ids, levels)
+            loss = (rollout_loss if own_states else plain_loss)(fast_net, text, clean, steering, ids, levels)
         torch._foreach_zero_([p.grad for p in parameters])
         loss.backward()
         group.average_gradients(parameters)

@@ -56,6 +56,31 @@ Config config_of(const PartSource& source,
   return Config::from_json({json, source.config->string()});
 }
 
+/// The JSON files of a folder in the layout of diffusers; all that are missing are told at once,
+/// since a download may have stopped anywhere. mflux's folders have none.
+void expect_json_files(const ModelFiles& files) {
+  const auto& folder = files.model;
+  const auto has_weights = [&](const char* stem) {
+    return is_there(folder / fmt::format("transformer/{}.safetensors", stem)) ||
+           is_there(folder / fmt::format("transformer/{}.safetensors.index.json", stem));
+  };
+  if (!is_there(folder / "model_index.json") && !has_weights("diffusion_pytorch_model")) return;
+  std::vector<std::string> missing;
+  const auto need = [&](bool is_used, const char* name) {
+    if (is_used && !is_there(folder / name)) missing.emplace_back(name);
+  };
+  need(true, "model_index.json");
+  need(true, "scheduler/scheduler_config.json");
+  need(!files.transformer, "transformer/config.json");
+  need(!files.text_encoder, "text_encoder/config.json");
+  need(!files.vae, "vae/config.json");
+  if (!missing.empty())
+    throw Error(ErrorKind::not_found,
+                fmt::format("expected {} in the model folder, found none: {}",
+                            fmt::join(missing, ", "), folder.string()),
+                "The download may be incomplete.");
+}
+
 /// Gathers the parts of a model from wherever they are.
 class Finder {
  public:
@@ -193,6 +218,7 @@ VaeConfig vae_config(const PartSource& source) {
 Checkpoint Checkpoint::read(const ModelFiles& files) {
   Checkpoint c;
   c.path = files.model;
+  expect_json_files(files);
   auto found = gather_parts(files);
   expect_complete(found, files.model);
   c.transformer_source = *std::move(found.transformer);

@@ -1,6 +1,7 @@
 #include "klein/models/flux2/config.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <numeric>
 #include <string>
 
@@ -50,7 +51,9 @@ TransformerConfig TransformerConfig::from_json(const io::JsonReader& json) {
   if (guidance_embeds)
     io::refuse(json, "guidance_embeds", "false: FLUX.2 Klein has none, dev does");
 
-  const int rope_dims = std::accumulate(c.axes_dims_rope.begin(), c.axes_dims_rope.end(), 0);
+  io::expect_heads(json, c.num_attention_heads, c.attention_head_dim);
+  const auto rope_dims =
+      std::accumulate(c.axes_dims_rope.begin(), c.axes_dims_rope.end(), std::int64_t{0});
   if (rope_dims != c.attention_head_dim ||
       std::ranges::any_of(c.axes_dims_rope, [](int dims) { return dims < 0 || dims % 2 != 0; }))
     throw Error(ErrorKind::shape,
@@ -58,7 +61,8 @@ TransformerConfig TransformerConfig::from_json(const io::JsonReader& json) {
                             "got [{}, {}, {}, {}]",
                             json.where(), c.attention_head_dim, c.axes_dims_rope[0],
                             c.axes_dims_rope[1], c.axes_dims_rope[2], c.axes_dims_rope[3]));
-  if (!(c.mlp_ratio > 0.0f && c.mlp_ratio < 64.0f)) json.fail("mlp_ratio", "is out of range");
+  if (!(c.mlp_ratio > 0.0f && c.mlp_ratio < 64.0f) || c.mlp_dim() < 1 || c.mlp_dim() > io::kMaxSize)
+    json.fail("mlp_ratio", "is out of range");
   if (c.timestep_guidance_channels < 2 || c.timestep_guidance_channels % 2 != 0)
     json.fail("timestep_guidance_channels", "must be even and positive");
   return c;

@@ -13,6 +13,7 @@
 #include "klein/io/text.h"
 #include "klein/models/flux2/checkpoint.h"
 #include "klein/models/flux2/lora_names.h"
+#include "klein/weights/quantize.h"
 
 namespace klein::flux2 {
 namespace {
@@ -117,15 +118,13 @@ const std::vector<weights::LoraDelta>& deltas_of(const Lora& lora, PartKind part
 }
 
 /// How many packed weights of a part the LoRAs change.
-std::size_t count_packed(const PartSource& source, const std::vector<Lora>& loras) {
-  std::set<std::string, std::less<>> packed, changed;
+std::ptrdiff_t count_packed(const PartSource& source, const std::vector<Lora>& loras) {
+  std::set<std::string, std::less<>> packed;
   for (const auto& tensor : source.files.tensors)
     if (tensor.layout) packed.insert(tensor.name);
-  for (const auto& lora : loras)
-    for (const auto& delta : deltas_of(lora, source.kind))
-      if (packed.contains(source.renaming.origins.at(delta.weight).source))
-        changed.insert(delta.weight);
-  return changed.size();
+  return std::ranges::count_if(changed_weights(loras, source.kind), [&](const auto& name) {
+    return packed.contains(source.renaming.origins.at(name).source);
+  });
 }
 
 }  // namespace
@@ -139,7 +138,8 @@ Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint
   return lora;
 }
 
-void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source) {
+void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source,
+           const std::optional<quant::Target>& target) {
   if (source.kind == PartKind::vae) return;
   std::vector<weights::LoraDelta> scaled;
   for (const auto& lora : loras)
@@ -150,6 +150,22 @@ void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSo
       scaled.push_back(std::move(delta));
     }
   weights::merge(map, scaled);
+  if (!target) return;
+  for (const auto& delta : scaled) {
+    const auto entry = map.find(delta.weight);
+    if (entry == map.end()) continue;
+    const auto* dense = std::get_if<mx::array>(&entry->second);
+    if (dense != nullptr && weights::can_quantize(*target, dense->shape(1)))
+      entry->second = weights::quantize(mx::array(*dense), *target);
+  }
+}
+
+std::set<std::string> changed_weights(const std::vector<Lora>& loras, PartKind part) {
+  std::set<std::string> names;
+  if (part == PartKind::vae) return names;
+  for (const auto& lora : loras)
+    for (const auto& delta : deltas_of(lora, part)) names.insert(delta.weight);
+  return names;
 }
 
 std::vector<std::string> lora_warnings(const Checkpoint& checkpoint, const LoadOptions& options) {

@@ -1,11 +1,14 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "klein/models/flux2/contents.h"
 #include "klein/models/flux2/model_files.h"
+#include "klein/quant/target.h"
 #include "klein/weights/lora.h"
 #include "klein/weights/tensor_map.h"
 
@@ -30,8 +33,13 @@ struct Lora {
 ///          are the same one; Error(shape) when layers have other sizes than the model's
 Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint& checkpoint);
 
-/// Adds LoRAs to the weights of one part, or of one block of it; see weights::merge.
-void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source);
+/// Adds LoRAs to the weights of one part, or of one block of it; see weights::merge. What they
+/// changed is packed where there is a target, so that it is never dense all at once.
+void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source,
+           const std::optional<quant::Target>& target);
+
+/// Names of the weights of one part that LoRAs change: those are dense once they are loaded.
+std::set<std::string> changed_weights(const std::vector<Lora>& loras, PartKind part);
 
 /// The LoRAs' own warnings, and what merging them does to packed weights that are not packed anew.
 std::vector<std::string> lora_warnings(const Checkpoint& checkpoint, const LoadOptions& options);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <string_view>
 #include <unordered_map>
 
@@ -9,6 +10,7 @@
 #include <fmt/ranges.h>
 
 #include "klein/core/error.h"
+#include "klein/models/flux2/part_loading.h"
 #include "klein/weights/quantize.h"
 
 namespace klein::flux2 {
@@ -30,10 +32,12 @@ bool on_cpu() {
 /// How one part is held, and what packing its largest matrix takes beside.
 class PartMeter {
  public:
-  PartMeter(const PartSource& source, const LoadOptions& options,
-            const std::optional<quant::Target>& target)
-      : source_(source), options_(options), target_(target) {
+  PartMeter(const PartSource& source, const LoadOptions& options)
+      : source_(source), options_(options), target_(target_of(source.kind, options)) {
     for (const auto& tensor : source.files.tensors) tensors_[tensor.name] = &tensor;
+    for (const auto& lora : options.loras)
+      for (const auto* deltas : {&lora.transformer, &lora.text_encoder})
+        for (const auto& delta : *deltas) changed_.insert(delta.weight);
   }
 
   /// Sorts the tensors into blocks: those below `lists[i]` and a number, lists one after the other.
@@ -65,15 +69,19 @@ class PartMeter {
     const auto computed = numbers * mx::size_of(options_.dtype);
     if (shape.size() != 2) return computed;
 
-    const bool is_table = name.find("embed_tokens") != std::string::npos;
-    const auto stored = stored_bytes(tensor, numbers, origin.parts);
     if (target_ && weights::can_quantize(*target_, static_cast<int>(shape[1]))) {
-      // The matrix itself, in float32 where it has to be decoded first.
-      packing_ = std::max(packing_, tensor.layout ? numbers * 6 : numbers * 2);
+      // The matrix itself, in float32 where it has to be decoded or changed first.
+      const bool is_widened = tensor.layout || changed_.contains(name);
+      packing_ = std::max(packing_, is_widened ? numbers * 6 : numbers * 2);
       return weights::packed_bytes(*target_, shape[0], shape[1]);
     }
+    if (changed_.contains(name)) {
+      packing_ = std::max(packing_, numbers * 8);  // both summands
+      return numbers * (on_cpu() ? 2 : mx::size_of(options_.dtype));
+    }
     // Of a table on disk only the rows of the prompt's words are touched.
-    return is_table && on_cpu() ? 0 : stored;
+    const bool is_table = name.find("embed_tokens") != std::string::npos;
+    return is_table && on_cpu() ? 0 : stored_bytes(tensor, numbers, origin.parts);
   }
 
   /// A matrix that nobody packs anew: as in the file where it can stay so.
@@ -89,6 +97,7 @@ class PartMeter {
   const LoadOptions& options_;
   const std::optional<quant::Target>& target_;
   std::unordered_map<std::string_view, const weights::StoredTensor*> tensors_;
+  std::set<std::string, std::less<>> changed_;  ///< By LoRAs, under the model's names.
   std::uint64_t packing_ = 0;
 };
 
@@ -192,13 +201,12 @@ std::uint64_t MemoryPlan::peak_bytes() const {
 ModelBytes bytes_of(const Checkpoint& c, const LoadOptions& options) {
   const auto text = c.used_text_encoder_source();
   const int layers = std::ranges::max(c.text_encoder_out_layers);
-  return {.text_encoder = PartMeter(text, options, options.quantize_text_encoder)
-                              .measure({{"model.layers.", layers}}),
+  return {.text_encoder = PartMeter(text, options).measure({{"model.layers.", layers}}),
           .transformer =
-              PartMeter(c.transformer_source, options, options.quantize_transformer)
+              PartMeter(c.transformer_source, options)
                   .measure({{"transformer_blocks.", c.transformer.num_layers},
                             {"single_transformer_blocks.", c.transformer.num_single_layers}}),
-          .vae = PartMeter(c.vae_source, options, options.quantize_vae).measure({})};
+          .vae = PartMeter(c.vae_source, options).measure({})};
 }
 
 MemoryPlan plan_memory(const Checkpoint& checkpoint, const LoadOptions& options,

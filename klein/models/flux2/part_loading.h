@@ -22,9 +22,9 @@ inline const std::optional<quant::Target>& target_of(PartKind kind, const LoadOp
 template <typename Module>
 void fill_part(Module& module, const PartSource& source, const LoadOptions& options) {
   auto map = weights::weight_map(source.files, source.renaming);
-  merge(map, options.loras, source);
-  weights::fill(module, std::move(map), options.dtype, source.path.string());
   const auto& target = target_of(source.kind, options);
+  merge(map, options.loras, source, target);
+  weights::fill(module, std::move(map), options.dtype, source.path.string());
   if (!target) return;
   weights::Quantizer quantizer(*target);
   module.visit(quantizer);

@@ -180,15 +180,10 @@ void Pipeline::load_text(const MemoryPlan& memory) {
 
 /// What an earlier request left is used as it is, unless it is more than may be in memory now.
 void Pipeline::load_transformer(const MemoryPlan& memory) {
-  if (memory.streamed_blocks > 0) transformer_.reset();
-  if (streamed_transformer_ && streamed_transformer_->streamed_blocks() < memory.streamed_blocks)
-    streamed_transformer_.reset();
-  if (transformer_ || streamed_transformer_) return;
-  if (memory.streamed_blocks > 0)
-    streamed_transformer_.emplace(checkpoint_, options_,
-                                  memory.block_count - memory.streamed_blocks);
-  else
-    transformer_ = checkpoint_.load_transformer(options_);
+  if (transformer_ && transformer_->streamed_blocks() < memory.streamed_blocks)
+    transformer_.reset();
+  if (!transformer_)
+    transformer_.emplace(checkpoint_, options_, memory.block_count - memory.streamed_blocks);
 }
 
 void Pipeline::load_vae() {
@@ -250,22 +245,11 @@ mx::array Pipeline::starting_noise(const GenerateRequest& request, const Plan& p
   return tokens_from_grid(mx::astype(noise, options_.dtype));
 }
 
-std::vector<mx::array> Pipeline::velocities(const std::vector<TransformerInput>& passes) const {
-  if (streamed_transformer_) return (*streamed_transformer_)(passes);
-  std::vector<mx::array> velocities;
-  for (const auto& pass : passes)
-    velocities.push_back(
-        (*transformer_)(pass.latents, pass.prompt_embeds, pass.timestep, pass.rope));
-  return velocities;
-}
-
 mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array latents,
                             GenerateResult& result, const ProgressCallback& progress) const {
   const auto ids = image_position_ids(plan.rows, plan.columns);
   const auto rope_for = [&](const mx::array& embeds) {
-    const int length = embeds.shape(1);
-    return transformer_ ? transformer_->rope(length, ids)
-                        : streamed_transformer_->rope(length, ids);
+    return transformer_->rope(embeds.shape(1), ids);
   };
   const auto positive_rope = rope_for(prompts.positive);
   const auto negative_rope = prompts.negative ? rope_for(*prompts.negative) : positive_rope;
@@ -280,7 +264,7 @@ mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array 
                    mx::array(1000.0f, options_.dtype);
     std::vector<TransformerInput> passes{{latents, prompts.positive, t, positive_rope}};
     if (prompts.negative) passes.push_back({latents, *prompts.negative, t, negative_rope});
-    const auto velocity = this->velocities(passes);
+    const auto velocity = (*transformer_)(passes);
     const auto guided = prompts.negative ? sampling::guide(velocity[0], velocity[1],
                                                            static_cast<float>(plan.guidance))
                                          : velocity[0];
@@ -331,7 +315,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   const auto transformer = [&] { load_transformer(memory); };
   const auto vae = [&] { load_vae(); };
 
-  const std::string_view note = memory.is_notable ? result.memory.plan : "";
+  const auto note = memory.is_notable ? std::string_view(result.memory.plan) : std::string_view();
   if (memory.load_at_once)
     load({text, transformer, vae}, note);
   else
@@ -354,7 +338,6 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
                  request.overwrite);
   if (memory.drop_transformer) {
     transformer_.reset();
-    streamed_transformer_.reset();
     mx::clear_cache();
   }
   lap(Stage::denoise);

@@ -57,7 +57,6 @@ class Pipeline {
   const mx::array& embedding(const std::string& prompt);
   Prompts prompts(const GenerateRequest& request, const Plan& plan);
   mx::array starting_noise(const GenerateRequest& request, const Plan& plan) const;
-  std::vector<mx::array> velocities(const std::vector<TransformerInput>& passes) const;
   mx::array denoise(const Plan& plan, const Prompts& prompts, mx::array latents,
                     GenerateResult& result, const ProgressCallback& progress) const;
   std::vector<io::Image> decode(const mx::array& latents, const Plan& plan,
@@ -68,11 +67,10 @@ class Pipeline {
   MemoryOptions memory_;
   ModelBytes bytes_;
   std::optional<tokenizer::Tokenizer> tokenizer_;
-  // Of each network the whole or the streamed one, and only while it is needed.
+  // Only while they are needed, the text encoder as a whole or streamed.
   std::optional<qwen3::TextEncoder> text_encoder_;
   std::optional<StreamedTextEncoder> streamed_text_encoder_;
-  std::optional<Transformer> transformer_;
-  std::optional<StreamedTransformer> streamed_transformer_;
+  std::optional<StreamedTransformer> transformer_;
   std::optional<Vae> vae_;
   std::list<std::pair<std::string, mx::array>> embeddings_;  ///< Of the last prompts, newest first.
 };

@@ -233,7 +233,7 @@ class Saver {
     std::map<std::string, std::string> metadata = {{"format", "pt"}};
     {
       auto map = weights::weight_map(source.files, source.renaming);
-      merge(map, options_.loras, source);
+      merge(map, options_.loras, source, {});
       const auto tensors = tensors_of(source.kind, convention, names_of(map));
       if (layout_ == SaveLayout::mflux) {
         MfluxTensors mflux(target);

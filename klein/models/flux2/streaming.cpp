@@ -19,11 +19,9 @@ std::string child_name(std::string_view list, int index) {
   return fmt::format("{}{}.", list, index);
 }
 
-/// Sizes of a transformer that consists of the first blocks of another one.
-TransformerConfig first_blocks(TransformerConfig config, int blocks) {
-  const int doubles = std::min(blocks, config.num_layers);
-  config.num_single_layers = std::min(blocks - doubles, config.num_single_layers);
-  config.num_layers = doubles;
+/// Sizes of what is left of a transformer without its blocks.
+TransformerConfig without_blocks(TransformerConfig config) {
+  config.num_layers = config.num_single_layers = 0;
   return config;
 }
 
@@ -39,40 +37,53 @@ struct StreamedTransformer::Pass {
 
 StreamedTransformer::StreamedTransformer(const Checkpoint& checkpoint, const LoadOptions& options,
                                          int resident_blocks)
-    : options_(options), stem_(first_blocks(checkpoint.transformer, resident_blocks)) {
+    : options_(options), stem_(without_blocks(checkpoint.transformer)) {
   const auto& config = checkpoint.transformer;
   const auto& source = checkpoint.transformer_source;
   Transformer whole(config);
   weights::expect_fit(whole, source.shapes, source.path.string());
 
-  std::vector<std::string> names;
-  for (int i = stem_.config.num_layers; i < config.num_layers; ++i)
-    names.push_back(child_name(kDoubleBlocks, i));
-  double_count_ = names.size();
-  for (int i = stem_.config.num_single_layers; i < config.num_single_layers; ++i)
-    names.push_back(child_name(kSingleBlocks, i));
-  for (const auto& name : names) streamed_.push_back(source.child(name));
-
-  const auto is_streamed = [&](const std::string& tensor) {
-    return std::ranges::any_of(names, [&](const auto& name) { return tensor.starts_with(name); });
+  const auto is_in_block = [](const std::string& name) {
+    return name.starts_with(kDoubleBlocks) || name.starts_with(kSingleBlocks);
   };
-  fill_part(stem_, source.without(is_streamed), options);
+  fill_part(stem_, source.without(is_in_block), options);
+  // One by one, so that only one of them is in memory both as it was and packed.
+  const auto add = [&](auto& blocks, std::string_view list, int index) {
+    auto part = source.child(child_name(list, index));
+    if (resident_blocks-- > 0)
+      fill_part(blocks.emplace_back(config), part, options);
+    else
+      streamed_.push_back(std::move(part));
+  };
+  for (int i = 0; i < config.num_layers; ++i) add(stem_.transformer_blocks, kDoubleBlocks, i);
+  double_count_ = streamed_.size();
+  for (int i = 0; i < config.num_single_layers; ++i)
+    add(stem_.single_transformer_blocks, kSingleBlocks, i);
 }
 
-/// Blocks [begin, end) of streamed_, one after the other.
 template <typename Block, typename Run>
-void StreamedTransformer::run_streamed(std::size_t begin, std::size_t end,
-                                       std::vector<Pass>& passes, const Run& run) const {
+void StreamedTransformer::run_block(const Block& block, std::vector<Pass>& passes, bool evaluates,
+                                    const Run& run) const {
+  std::vector<mx::array> results;
+  for (auto& pass : passes) {
+    run(block, pass);
+    results.insert(results.end(), {pass.streams.image, pass.streams.text, pass.joined});
+  }
+  if (evaluates) mx::eval(results);
+}
+
+/// Those that stay, and blocks [begin, end) of streamed_.
+template <typename Block, typename Run>
+void StreamedTransformer::run_blocks(const std::vector<Block>& resident, std::size_t begin,
+                                     std::size_t end, std::vector<Pass>& passes,
+                                     const Run& run) const {
+  const bool on_cpu = mx::default_device() == mx::Device::cpu;
+  for (const auto& block : resident) run_block(block, passes, on_cpu, run);
   for (auto i = begin; i < end; ++i) {
     streamed_[(i + 1) % streamed_.size()].advise(io::Advice::will_need);
     Block block(stem_.config);
     fill_part(block, streamed_[i], options_);
-    std::vector<mx::array> results;
-    for (auto& pass : passes) {
-      run(block, pass);
-      results.insert(results.end(), {pass.streams.image, pass.streams.text, pass.joined});
-    }
-    mx::eval(results);  // before the block goes
+    run_block(block, passes, /*evaluates=*/true, run);  // before the block goes
   }
 }
 
@@ -95,23 +106,18 @@ std::vector<mx::array> StreamedTransformer::operator()(
   const auto run_single = [](const SingleBlock& block, Pass& pass) {
     pass.joined = block(pass.joined, pass.conditioning.joined[0], pass.input->rope);
   };
-  for (const auto& block : stem_.transformer_blocks)
-    for (auto& state : states) run_double(block, state);
-  run_streamed<DoubleBlock>(0, double_count_, states, run_double);
+  run_blocks(stem_.transformer_blocks, 0, double_count_, states, run_double);
 
   for (auto& state : states) {
     state.joined = join(state.streams);
     state.streams = {.image = mx::array(0), .text = mx::array(0)};  // their memory
   }
-  for (const auto& block : stem_.single_transformer_blocks)
-    for (auto& state : states) run_single(block, state);
-  run_streamed<SingleBlock>(double_count_, streamed_.size(), states, run_single);
+  run_blocks(stem_.single_transformer_blocks, double_count_, streamed_.size(), states, run_single);
 
   std::vector<mx::array> velocities;
   for (const auto& state : states)
     velocities.push_back(
         stem_.finish(state.joined, state.conditioning, state.input->prompt_embeds.shape(1)));
-  mx::eval(velocities);
   return velocities;
 }
 

@@ -8,12 +8,15 @@
 #include "klein/models/qwen3/text_encoder.h"
 #include "klein/tensor/mlx.h"
 
-/// Networks that are larger than the memory: a block is built from its file, runs, and goes with
+/// Networks block by block. A block that is not to stay is built from its file, runs, and goes with
 /// the pages that it was read from, while the system reads the next one. What they compute equals
 /// what the whole networks compute, bit for bit.
 namespace klein::flux2 {
 
-/// As Transformer, with most of its blocks on disk.
+/// As Transformer, with none, some or all of its blocks on disk.
+///
+/// On the CPU every block is evaluated before the next one is begun: MLX would allocate the results
+/// of many blocks ahead.
 class StreamedTransformer {
  public:
   /// The first `resident_blocks` blocks, double-stream ones first, stay in memory.
@@ -22,7 +25,7 @@ class StreamedTransformer {
   StreamedTransformer(const Checkpoint& checkpoint, const LoadOptions& options,
                       int resident_blocks);
 
-  /// The velocities of several passes, evaluated; a block is read once for all of them.
+  /// The velocities of several passes; a block is read once for all of them.
   ///
   /// Errors   as Transformer's operator()
   std::vector<mx::array> operator()(std::span<const TransformerInput> passes) const;
@@ -36,11 +39,14 @@ class StreamedTransformer {
  private:
   struct Pass;
   template <typename Block, typename Run>
-  void run_streamed(std::size_t begin, std::size_t end, std::vector<Pass>& passes,
-                    const Run& run) const;
+  void run_block(const Block& block, std::vector<Pass>& passes, bool evaluates,
+                 const Run& run) const;
+  template <typename Block, typename Run>
+  void run_blocks(const std::vector<Block>& resident, std::size_t begin, std::size_t end,
+                  std::vector<Pass>& passes, const Run& run) const;
 
   LoadOptions options_;
-  Transformer stem_;                  ///< What is not in a block, and the blocks that stay.
+  Transformer stem_;                  ///< What is in no block, and the blocks that stay.
   std::vector<PartSource> streamed_;  ///< The other blocks, double-stream ones first.
   std::size_t double_count_ = 0;      ///< Of streamed_.
 };

@@ -53,6 +53,7 @@ TextEncoderConfig TextEncoderConfig::from_json(const io::JsonReader& json) {
   if (biases) io::refuse(json, "attention_bias", "false");
   if (sliding) io::refuse(json, "use_sliding_window", "false");
 
+  io::expect_heads(json, c.num_attention_heads, c.head_dim);
   if (c.num_attention_heads % c.num_key_value_heads != 0)
     throw Error(ErrorKind::shape,
                 fmt::format("{}: expected num_attention_heads to be a multiple of "

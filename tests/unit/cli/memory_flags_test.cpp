@@ -43,7 +43,7 @@ TEST_SUITE("cli/memory_flags") {
 
   TEST_CASE("an amount of memory is a number above 0") {
     const WorkingFolder folder;
-    for (const char* text : {"0", "-2", "nan", "inf", "8GB", ""}) {
+    for (const char* text : {"0", "-2", "nan", "inf", "8GB"}) {
       FakeProgram program;
       CHECK_THROWS_WITH_AS(
           program({"generate", "x", std::string("--memory-budget=") + text}),

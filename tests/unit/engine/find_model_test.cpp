@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "unit/engine/support.h"
 #include "unit/io/support.h"
 
 namespace klein {
@@ -12,45 +13,8 @@ namespace {
 namespace fs = std::filesystem;
 using io::test::error_of;
 using io::test::TempDir;
-
-/// An environment variable for as long as the object lives.
-class Variable {
- public:
-  Variable(const char* name, const std::string& value) : name_(name) {
-    if (const char* before = std::getenv(name)) before_ = before;
-    ::setenv(name, value.c_str(), 1);
-  }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-  ~Variable() { before_ ? ::setenv(name_, before_->c_str(), 1) : ::unsetenv(name_); }
-
- private:
-  const char* name_;
-  std::optional<std::string> before_;
-};
-
-/// A cache that nobody else uses, and no network.
-struct OfflineCache {
-  TempDir folder;
-  Variable cache{"HF_HUB_CACHE", folder.path().string()};
-  Variable offline{"HF_HUB_OFFLINE", "1"};
-
-  /// A snapshot as huggingface_hub lays it out where links are not to be had.
-  fs::path add(const std::string& repo, std::initializer_list<const char*> names) const {
-    const std::string commit(40, 'c');
-    const auto root = folder.path() / ("models--" + repo);
-    for (const char* name : names) {
-      const auto path = root / "snapshots" / commit / name;
-      fs::create_directories(path.parent_path());
-      std::ofstream(path) << "{}";
-    }
-    fs::create_directories(root / "blobs");
-    std::ofstream(root / "blobs" / std::string(40, 'b')) << "{}";
-    fs::create_directories(root / "refs");
-    std::ofstream(root / "refs/main") << commit;
-    return root / "snapshots" / commit;
-  }
-};
+using test::OfflineCache;
+using test::Variable;
 
 const auto kWhole = {"model_index.json",
                      "scheduler/scheduler_config.json",

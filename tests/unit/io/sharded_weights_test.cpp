@@ -136,6 +136,44 @@ TEST_SUITE("io/sharded_weights") {
           "takes 8: DIR/1.safetensors");
   }
 
+  TEST_CASE("an index and shards that are links are read from the blobs of a hub cache") {
+    const TempDir dir;
+    const auto snapshot = dir / "snapshots/0123/transformer";
+    fs::create_directories(snapshot);
+    fs::create_directory(dir / "blobs");
+    write_shard(dir, "blobs/aa", {"a"});
+    dir.file("blobs/bb", R"({"weight_map": {"a": "1.safetensors"}})");
+    fs::create_symlink("../../../blobs/aa", snapshot / "1.safetensors");
+    fs::create_symlink("../../../blobs/bb", snapshot / kIndex);
+    CHECK(ShardedWeights::open(snapshot, "model").size() == 1);
+    fs::create_directory_symlink("snapshots/0123/transformer", dir / "link");
+    CHECK(ShardedWeights::open(dir / "link", "model").size() == 1);
+  }
+
+  TEST_CASE("a shard that is a link may not lead out of the folder of its index") {
+    const TempDir dir;
+    const auto model = dir / "model";
+    fs::create_directory(model);
+    write_shard(dir, "outside.safetensors", {"a"});
+    write_shard(dir, "model/2.safetensors", {"b"});
+    dir.file(std::string("model/") + kIndex,
+             R"({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}})");
+    const auto open = [&] { ShardedWeights::open(model, "model"); };
+    for (const std::string& target :
+         {std::string("../outside.safetensors"), (dir / "outside.safetensors").string()}) {
+      fs::create_symlink(target, model / "1.safetensors");
+      CHECK(message_of(dir, open) ==
+            "expected shards that lie beside their index, got \"1.safetensors\", a link to \"" +
+                (target.starts_with("..") ? target : "DIR/outside.safetensors") +
+                "\": DIR/model/model.safetensors.index.json");
+      CHECK(error_of(open).hint() == "Links may lead to where the index itself really lies");
+      fs::remove(model / "1.safetensors");
+    }
+    write_shard(dir, "model/other", {"a"});
+    fs::create_symlink("other", model / "1.safetensors");
+    CHECK(ShardedWeights::open(model, "model").size() == 2);
+  }
+
   TEST_CASE("links in the folder are followed, as in a hub cache") {
     const TempDir dir;
     write_shard(dir, "blob", {"a"});

@@ -121,6 +121,30 @@ TEST_SUITE("models/config") {
     v["act_fn"] = "relu";
     CHECK(refused<Vae>(v).first == ErrorKind::unsupported);
   }
+
+  TEST_CASE("sizes that overflow where they meet are refused") {
+    auto j = transformer();
+    j["num_attention_heads"] = 1 << 20;
+    CHECK(refused<Transformer>(j).second ==
+          "config.json: expected attention of at most 16777216 channels, got 1048576 heads of 128");
+    j = transformer();
+    j["axes_dims_rope"] = {2147483646, 2147483646, 2147483646, 2147483646};
+    CHECK(refused<Transformer>(j).second ==
+          "config.json: expected even axes_dims_rope that sum to attention_head_dim 128, got "
+          "[2147483646, 2147483646, 2147483646, 2147483646]");
+    j = transformer();
+    j["num_attention_heads"] = 1 << 17;
+    j["mlp_ratio"] = 3;
+    CHECK(refused<Transformer>(j).second == "config.json: `mlp_ratio` is out of range");
+    j = transformer();
+    j["mlp_ratio"] = 1e-6;
+    CHECK(refused<Transformer>(j).second == "config.json: `mlp_ratio` is out of range");
+    j = text_encoder();
+    j["num_attention_heads"] = j["head_dim"] = 1 << 24;
+    CHECK(refused<Text>(j).second ==
+          "config.json: expected attention of at most 16777216 channels, got 16777216 heads of "
+          "16777216");
+  }
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ Checkpoint tiny() {
   return Checkpoint::read({.model = kFixtures + "tiny-distilled", .variant = Variant::distilled});
 }
 
-bool equal(const mx::array& a, const mx::array& b) {
+bool same_numbers(const mx::array& a, const mx::array& b) {
   return a.dtype() == b.dtype() && mx::array_equal(a, b).item<bool>();
 }
 
@@ -54,8 +54,8 @@ TEST_SUITE("models/streaming") {
           const auto velocities = streamed(passes);
           REQUIRE(velocities.size() == 2);
           for (std::size_t i = 0; i < 2; ++i)
-            CHECK(equal(velocities[i], whole(passes[i].latents, passes[i].prompt_embeds,
-                                             passes[i].timestep, passes[i].rope)));
+            CHECK(same_numbers(velocities[i], whole(passes[i].latents, passes[i].prompt_embeds,
+                                                    passes[i].timestep, passes[i].rope)));
         }
       }
     }
@@ -71,7 +71,7 @@ TEST_SUITE("models/streaming") {
       const auto whole = c.load_text_encoder(options);
       const auto features = StreamedTextEncoder(c, options)(prompts);
       REQUIRE(features.size() == 2);
-      for (std::size_t i = 0; i < 2; ++i) CHECK(equal(features[i], whole({&prompts[i], 1})));
+      for (std::size_t i = 0; i < 2; ++i) CHECK(same_numbers(features[i], whole({&prompts[i], 1})));
     }
   }
 

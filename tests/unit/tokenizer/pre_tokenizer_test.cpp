@@ -14,7 +14,8 @@ std::string words(const json& pre_tokenizer, std::string_view text) {
   file.document = {{"pre_tokenizer", pre_tokenizer}};
   const std::u16string units = to_utf16(text);
   std::string result;
-  for (const Span& span : PreTokenizer(file).split(units))
+  MatchBudget budget(units.size());
+  for (const Span& span : PreTokenizer(file).split(units, budget))
     result +=
         (result.empty() ? "" : "|") + to_utf8(units.substr(span.begin, span.end - span.begin));
   return result;
@@ -61,6 +62,9 @@ TEST_SUITE("tokenizer/pre_tokenizer") {
           "expected `pre_tokenizer` to end with ByteLevel, got \"Whitespace\": DIR/tokenizer.json");
     CHECK(refused(sequence(json::array({split("a")})), unsupported) ==
           "expected `pre_tokenizer` to end with ByteLevel, got \"Split\": DIR/tokenizer.json");
+    CHECK(refused(sequence(json(17, split("a"))), unsupported) ==
+          "expected `pre_tokenizer.pretokenizers` of at most 16 stages, got 17: "
+          "DIR/tokenizer.json");
     CHECK(refused(sequence({{{"type", "Digits"}}, byte_level(false)}), unsupported) ==
           "expected `pre_tokenizer` to have Split before ByteLevel, got \"Digits\": "
           "DIR/tokenizer.json");

@@ -21,7 +21,8 @@ std::string repeated(std::string_view text, int times) {
 std::string pieces(const Splitter& splitter, std::string_view text) {
   const std::u16string units = to_utf16(text);
   std::string result;
-  for (const Span& span : splitter.split(units, {{0, units.size()}}))
+  MatchBudget budget(units.size());
+  for (const Span& span : splitter.split(units, {{0, units.size()}}, budget))
     result +=
         (result.empty() ? "" : "|") + to_utf8(units.substr(span.begin, span.end - span.begin));
   return result;
@@ -76,7 +77,8 @@ TEST_SUITE("tokenizer/unicode") {
 
   TEST_CASE("an expression sees nothing outside of the span it cuts") {
     const std::u16string text = u"a  b";
-    const auto spans = Splitter("\\s+(?!\\S)|\\s+|(?<=a)b").split(text, {{0, 2}, {2, 4}});
+    MatchBudget budget(text.size());
+    const auto spans = Splitter("\\s+(?!\\S)|\\s+|(?<=a)b").split(text, {{0, 2}, {2, 4}}, budget);
     std::vector<std::size_t> ends;
     for (const Span& span : spans) ends.push_back(span.end);
     CHECK(ends == std::vector<std::size_t>{1, 2, 3, 4});
@@ -109,16 +111,29 @@ TEST_SUITE("tokenizer/unicode") {
   TEST_CASE("an expression that backtracks without end is an error, not a hang") {
     const Splitter splitter("(a+)+c");
     const std::u16string text(60, u'a');
-    const Error error = error_of([&] { splitter.split(text, {{0, text.size()}}); });
+    MatchBudget budget(text.size());
+    const Error error = error_of([&] { splitter.split(text, {{0, text.size()}}, budget); });
     CHECK(error.kind() == ErrorKind::unsupported);
     CHECK(error.what() == std::string("the regular expression of the tokenizer gives up on this "
-                                      "text: U_REGEX_TIME_OUT"));
+                                      "text: U_REGEX_STOPPED_BY_CALLER"));
+  }
+
+  TEST_CASE("words that each cost a little less than too much do so together") {
+    // 2^22 steps at the first letter of each word: a bound for each match would never be reached.
+    const Splitter splitter("(?:[a-z]|[a-z])*1");
+    std::u16string text;
+    for (int i = 0; i < 100; ++i) text += std::u16string(22, u'a') + u' ';
+    MatchBudget budget(text.size());
+    const Error error = error_of([&] { splitter.split(text, {{0, text.size()}}, budget); });
+    CHECK(error.kind() == ErrorKind::unsupported);
+    CHECK(budget.left < 0);
   }
 
   TEST_CASE("ten million spaces do not exhaust the matcher") {
     const Splitter splitter("\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+");
     const std::u16string text = std::u16string(10'000'000, u' ') + u'x';
-    CHECK(splitter.split(text, {{0, text.size()}}).size() == 3);
+    MatchBudget budget(text.size());
+    CHECK(splitter.split(text, {{0, text.size()}}, budget).size() == 3);
   }
 }
 

@@ -1,0 +1,159 @@
+// One LoRA in every program's names, against the weights and the picture that diffusers and PEFT
+// make of it.
+
+#include "klein/models/flux2/lora.h"
+
+#include <filesystem>
+
+#include <doctest/doctest.h>
+
+#include "klein/models/flux2/pipeline.h"
+#include "klein/models/flux2/save.h"
+#include "klein/weights/quantize.h"
+#include "support/json.h"
+#include "support/tensors.h"
+#include "unit/io/support.h"
+
+namespace klein {
+namespace {
+
+namespace fs = std::filesystem;
+using flux2::PartKind;
+
+constexpr float kMerged = 1e-6f;
+constexpr float kPipelineFloat32 = 1e-4f;
+
+fs::path lora_path(const std::string& name) {
+  return fs::path(KLEIN_TEST_FIXTURES) / "lora" / name;
+}
+
+flux2::Checkpoint checkpoint(const std::string& name) {
+  return flux2::Checkpoint::read({.model = fs::path(KLEIN_TEST_FIXTURES) / "models" / name});
+}
+
+const flux2::PartSource& source(const flux2::Checkpoint& model, PartKind part) {
+  return part == PartKind::transformer ? model.transformer_source : model.text_encoder_source;
+}
+
+const mx::array& dense(const weights::WeightMap& map, const std::string& name) {
+  return std::get<mx::array>(map.at(name));
+}
+
+/// Those of `expected` are as there, all others as they were.
+void check_merged(const weights::WeightMap& got, const weights::WeightMap& base,
+                  const weights::TensorMap& expected, const std::string& what) {
+  float worst = 0.0f;
+  std::size_t untouched = 0;
+  for (const auto& [name, weight] : base) {
+    CAPTURE(name);
+    const auto& value = dense(got, name);
+    if (const auto want = expected.find(name); want != expected.end()) {
+      REQUIRE(value.shape() == want->second.shape());
+      worst = std::max(worst, test::relative_error(value, want->second));
+    } else {
+      ++untouched;
+      CHECK(mx::array_equal(value, std::get<mx::array>(weight)).item<bool>());
+    }
+  }
+  CHECK(untouched + expected.size() == base.size());
+  MESSAGE(what << ": relative error " << worst << " of at most " << kMerged);
+  CHECK(worst <= kMerged);
+}
+
+TEST_SUITE("parity/lora") {
+  TEST_CASE("every program's names give the weights that diffusers, PEFT and torch merge") {
+    const auto model = checkpoint("tiny-distilled");
+    const auto cases = test::fixture_json("lora/cases").at("cases");
+    CHECK(cases.size() == 24);
+    for (const auto& entry : cases) {
+      const std::string file = entry.at("file"), expected = entry.at("expected");
+      CAPTURE(file);
+      const auto part =
+          entry.at("part") == "transformer" ? PartKind::transformer : PartKind::text_encoder;
+      const auto& from = source(model, part);
+      const auto base = weights::weight_map(from.files, from.renaming);
+      const auto lora = flux2::read_lora(lora_path(file), 1.0, model);
+      CHECK(lora.warnings.empty());
+      auto map = base;
+      flux2::merge(map, {lora}, from, {});
+      check_merged(map, base, test::fixture("lora/" + expected).tensors,
+                   file + " (" + entry.at("checked_with").get<std::string>() + ")");
+    }
+  }
+
+  TEST_CASE("bfloat16 weights are rounded once") {
+    const auto model = checkpoint("tiny-sharded");
+    auto map =
+        weights::weight_map(model.transformer_source.files, model.transformer_source.renaming);
+    flux2::merge(map, {flux2::read_lora(lora_path("kohya.safetensors"), 1.0, model)},
+                 model.transformer_source, {});
+    for (const auto& [name, want] : test::fixture("lora/merged_bf16").tensors) {
+      CHECK(dense(map, name).dtype() == mx::bfloat16);
+      test::check_close(dense(map, name), want, test::kEqual, name);
+    }
+  }
+
+  TEST_CASE("a picture with LoRAs for both networks equals diffusers'") {
+    const auto model = checkpoint("tiny-distilled");
+    const auto f = test::fixture("lora/picture");
+    const io::test::TempDir folder;
+    for (const bool saved_before : {false, true}) {
+      const std::vector<flux2::Lora> loras = {
+          flux2::read_lora(lora_path("diffusers.safetensors"), 0.8, model),
+          flux2::read_lora(lora_path("text_kohya.safetensors"), 1.0, model)};
+      if (saved_before)
+        (void)flux2::save(model, {.dtype = mx::float32, .loras = loras},
+                          {.folder = folder / "saved", .layout = SaveLayout::diffusers}, {});
+      auto pipeline = saved_before
+                          ? flux2::Pipeline(flux2::Checkpoint::read({.model = folder / "saved"}),
+                                            {.dtype = mx::float32})
+                          : flux2::Pipeline(model, {.dtype = mx::float32, .loras = loras});
+      GenerateRequest request{.prompt = "a red apple on a wooden table",
+                              .width = 64,
+                              .height = 48,
+                              .steps = 4,
+                              .seed = 42};
+      request.save_latents = folder / (saved_before ? "a.safetensors" : "b.safetensors");
+      (void)pipeline.generate(request, {});
+      const auto latents = mx::load_safetensors(request.save_latents->string()).first.at("latents");
+      test::check_close(latents, f["latents_3"], kPipelineFloat32,
+                        saved_before ? "saved with LoRAs" : "loaded with LoRAs");
+    }
+  }
+
+  TEST_CASE("weights are packed after LoRAs are merged into them") {
+    const auto model = checkpoint("tiny-distilled");
+    const auto& from = model.text_encoder_source;
+    const quant::Target target = quant::parse_target("mxfp8");
+    const auto lora = flux2::read_lora(lora_path("text_bare.safetensors"), 1.0, model);
+    auto dense_map = weights::weight_map(from.files, from.renaming), packed_map = dense_map;
+    flux2::merge(dense_map, {lora}, from, {});
+    flux2::merge(packed_map, {lora}, from, target);
+    int packed = 0;
+    for (const auto& delta : lora.text_encoder) {
+      const auto& value = dense(dense_map, delta.weight);
+      if (!weights::can_quantize(target, value.shape(1))) continue;
+      ++packed;
+      const auto want = weights::quantize(value, target);
+      const auto& got = std::get<ops::PackedMatrix>(packed_map.at(delta.weight));
+      CHECK(mx::array_equal(got.codes, want.codes).item<bool>());
+      CHECK(mx::array_equal(*got.scales, *want.scales).item<bool>());
+    }
+    CHECK(packed == 4);
+  }
+
+  TEST_CASE("LoRAs add up, the same one twice too, and scales multiply") {
+    const auto model = checkpoint("tiny-distilled");
+    const auto& from = model.transformer_source;
+    const auto base = weights::weight_map(from.files, from.renaming);
+    auto map = base;
+    const auto read = [&](double scale) {
+      return flux2::read_lora(lora_path("bfl_bare.safetensors"), scale, model);
+    };
+    flux2::merge(map, {read(1.5), read(1.0), read(-1.5)}, from, {});
+    check_merged(map, base, test::fixture("lora/merged").tensors, "1.5 + 1 - 1.5");
+  }
+}
+
+}  // namespace
+}  // namespace klein
