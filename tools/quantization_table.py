@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what each packing of the weights costs: the table of docs/checkpoints.md.
 
-Usage: quantization_table.py PROGRAM [MODEL] [--size PIXELS]
+Usage: quantization_table.py PROGRAM [MODEL] [--size PIXELS] [--only PACKING...]
 Saves MODEL (the demo model) in each packing, draws six pictures from it, and compares them with those of the weights as
 they are: bytes on disk, peak signal-to-noise ratio of the pixels (all parts packed, and the transformer alone), seconds
 of the fastest step, peak memory of the process.
@@ -49,11 +49,12 @@ def main():
     parser.add_argument("program")
     parser.add_argument("model", nargs="?", default="demo")
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--only", nargs="+", default=PACKINGS[1:], choices=PACKINGS[1:], help="some of the packings")
     options = parser.parse_args()
     print("| `-q` | weights on disk | PSNR | PSNR, transformer alone | best step | peak memory |\n|---|---|---|---|---|---|")
     originals = None
     with tempfile.TemporaryDirectory() as name:
-        for packing in PACKINGS:
+        for packing in (PACKINGS[0], *options.only):
             folder = Path(name) / packing
             arguments = [] if packing == "bfloat16" else ["-q", packing]
             subprocess.run([options.program, "save", "--model", options.model, "--path", folder, "--quiet", *arguments],
