@@ -127,6 +127,17 @@ class Demo(SaveTest):
         self.assertTrue((self.target / "model_index.json").exists())
 
 
+class Loras(SaveTest):
+    def test_a_lora_is_merged_before_the_weights_are_packed(self):
+        tiny, lora = MODELS / "tiny-distilled", ("--lora", FIXTURES / "lora/diffusers.safetensors", "0.5")
+        for packing in ((), ("-q", "fp8")):
+            self.save("--model", tiny, *lora, *packing)
+            with_lora = self.picture("-m", tiny, *lora, *packing, "--dtype", "bfloat16")
+            self.assertEqual(self.picture("-m", self.target, "--dtype", "bfloat16"), with_lora)
+            self.assertNotEqual(self.picture("-m", tiny, *packing), with_lora)
+            shutil.rmtree(self.target)
+
+
 class SingleFiles(SaveTest):
     """A model whose settings are those that every reader of BFL's files takes for granted."""
 
