@@ -10,6 +10,7 @@
 #   libpng         1.6             libpng-dev                  klein/io/image
 #   libjpeg        turbo 2.1       libjpeg-dev                 klein/io/image
 #   libwebp        1.2             libwebp-dev                 klein/io/image
+#   libexif        0.6.24          libexif-dev                 klein/io/orientation
 #   zlib           1.2             zlib1g-dev                  klein/io: checksums, compressed text
 #   fmt            8.1             libfmt-dev                  messages
 #   nlohmann-json  3.10            nlohmann-json3-dev          klein/io/json
@@ -27,16 +28,28 @@ find_package(CURL 7.68 REQUIRED)
 find_package(OpenSSL 1.1 REQUIRED COMPONENTS Crypto)
 find_package(Threads REQUIRED)
 
-# libwebp has no CMake package in Debian.
+# libwebp and libexif have no CMake packages in Debian.
 find_path(WEBP_INCLUDE_DIR webp/encode.h)
 find_library(WEBP_LIBRARY webp)
-if(NOT WEBP_INCLUDE_DIR OR NOT WEBP_LIBRARY)
+find_library(WEBP_DEMUX_LIBRARY webpdemux)
+if(NOT WEBP_INCLUDE_DIR OR NOT WEBP_LIBRARY OR NOT WEBP_DEMUX_LIBRARY)
   message(FATAL_ERROR "expected libwebp, found none\nhint: apt-get install libwebp-dev")
 endif()
 if(NOT TARGET klein_webp)
   add_library(klein_webp UNKNOWN IMPORTED)
   set_target_properties(klein_webp PROPERTIES
-    IMPORTED_LOCATION ${WEBP_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${WEBP_INCLUDE_DIR})
+    IMPORTED_LOCATION ${WEBP_DEMUX_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${WEBP_INCLUDE_DIR}
+    INTERFACE_LINK_LIBRARIES ${WEBP_LIBRARY})
+endif()
+find_path(EXIF_INCLUDE_DIR libexif/exif-data.h)
+find_library(EXIF_LIBRARY exif)
+if(NOT EXIF_INCLUDE_DIR OR NOT EXIF_LIBRARY)
+  message(FATAL_ERROR "expected libexif, found none\nhint: apt-get install libexif-dev")
+endif()
+if(NOT TARGET klein_exif)
+  add_library(klein_exif UNKNOWN IMPORTED)
+  set_target_properties(klein_exif PROPERTIES
+    IMPORTED_LOCATION ${EXIF_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${EXIF_INCLUDE_DIR})
 endif()
 
 # oneDNN and OpenMP make the x86 and ARM kernels. dnnl's own package asks for OpenCL: look for the files.

@@ -14,11 +14,11 @@ venv=.venv
 requirements=(requirements.txt)
 packages=(
   g++ cmake ninja-build ca-certificates python3 python3-venv
-  libdnnl-dev libopenblas-dev libicu-dev libpng-dev libjpeg-dev libwebp-dev zlib1g-dev
+  libdnnl-dev libopenblas-dev libicu-dev libpng-dev libjpeg-dev libwebp-dev libexif-dev zlib1g-dev
   libfmt-dev nlohmann-json3-dev libcli11-dev doctest-dev libcurl4-openssl-dev libssl-dev
 )
 brew_packages=(
-  cmake ninja python icu4c libpng jpeg-turbo webp fmt nlohmann-json cli11 doctest curl openssl@3
+  cmake ninja python icu4c libpng jpeg-turbo webp libexif fmt nlohmann-json cli11 doctest curl openssl@3
 )
 for option in "$@"; do
   case $option in

@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 
 #include "klein/core/error.h"
-#include "klein/io/file.h"
 #include "klein/io/image_codecs.h"
+#include "klein/io/picture.h"
 #include "klein/io/text.h"
 
 namespace klein::io {
@@ -79,48 +79,11 @@ std::optional<ImageFormat> format_of(std::span<const std::byte> bytes) {
 }
 
 Image decode(std::span<const std::byte> bytes, const std::string& name) {
-  const auto format = format_of(bytes);
-  if (format == ImageFormat::png) return detail::decode_png(bytes, name);
-  if (format == ImageFormat::jpeg) return detail::decode_jpeg(bytes, name);
-  if (format == ImageFormat::webp) return detail::decode_webp(bytes, name);
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  const std::string start = text.empty() ? "an empty file" : in_quotes(text.substr(0, 8));
-  throw Error(ErrorKind::format, fmt::format("expected a PNG, JPEG or WebP picture, got {}{}: {}",
-                                             start, text.size() > 8 ? " at its start" : "", name));
+  return to_rgb(decode_picture(bytes, name));
 }
 
 Image load_image(const std::filesystem::path& path) {
-  const MappedFile file = MappedFile::open(path);
-  file.advise(Advice::sequential);
-  return decode(file.bytes(), path.string());
+  return to_rgb(load_picture(path));
 }
-
-namespace detail {
-
-Image make_image(std::uint64_t width, std::uint64_t height, const std::string& name) {
-  if (width == 0 || height == 0)
-    throw Error(ErrorKind::format, fmt::format("expected a picture with pixels, got {} x {}: {}",
-                                               width, height, name));
-  if (width > kMaxImageSide || height > kMaxImageSide ||
-      width * height > static_cast<std::uint64_t>(kMaxImagePixels))
-    throw Error(ErrorKind::unsupported,
-                fmt::format("expected a picture of at most {} pixels a side and {} in all, "
-                            "got {} x {}: {}",
-                            kMaxImageSide, kMaxImagePixels, width, height, name));
-  Image image{static_cast<int>(width), static_cast<int>(height), {}};
-  image.rgb.resize(width * height * 3);
-  return image;
-}
-
-void fail_memory() {
-  throw Error(ErrorKind::memory, "no memory left for a picture");
-}
-
-void fail_decoding(const char* format, const std::string& complaint, const std::string& name) {
-  throw Error(ErrorKind::format,
-              fmt::format("broken {} picture ({}): {}", format, printable(complaint, 160), name));
-}
-
-}  // namespace detail
 
 }  // namespace klein::io

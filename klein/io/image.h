@@ -48,19 +48,11 @@ std::vector<std::byte> encode(const Image& image, ImageFormat format,
 /// The format that a file's bytes begin like, where it is one of the three.
 std::optional<ImageFormat> format_of(std::span<const std::byte> bytes);
 
-/// The picture in a PNG, JPEG or WebP file's bytes; `name` is what messages call it.
-///
-/// Alpha is dropped, grey and palettes become RGB and 16 bits lose the low byte, as Pillow's
-/// convert("RGB") does (but for 16-bit grey, which Pillow saturates). EXIF rotation and colour
-/// profiles are not applied.
-///
-/// Errors   Error(format) when the bytes are none of the three, broken or cut short;
-///          Error(unsupported) for CMYK, animations, a side over kMaxImageSide and more than
-///          kMaxImagePixels (before memory is taken for them)
-/// Thread   any
+/// The picture in a PNG, JPEG or WebP file's bytes, without alpha: to_rgb(decode_picture()), which
+/// io/picture.h describes.
 Image decode(std::span<const std::byte> bytes, const std::string& name);
 
-/// The picture in a file. Errors as decode() and MappedFile.
+/// The picture in a file, without alpha: to_rgb(load_picture()).
 Image load_image(const std::filesystem::path& path);
 
 }  // namespace klein::io

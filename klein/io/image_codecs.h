@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "klein/io/image.h"
+#include "klein/io/picture.h"
 
 namespace klein::io::detail {
 
@@ -14,13 +15,21 @@ namespace klein::io::detail {
 std::vector<std::byte> encode_png(const Image& image, const EncodeOptions& options);
 std::vector<std::byte> encode_jpeg(const Image& image, int quality);
 std::vector<std::byte> encode_webp(const Image& image, int quality, bool lossless);
-Image decode_png(std::span<const std::byte> bytes, const std::string& name);
-Image decode_jpeg(std::span<const std::byte> bytes, const std::string& name);
-Image decode_webp(std::span<const std::byte> bytes, const std::string& name);
 
-/// An image of that size with its pixels allocated. Error(unsupported) when it is too large,
+/// A picture as it lies in the file, and the EXIF block that says how to turn it, or none.
+struct Decoded {
+  Picture picture;
+  std::vector<std::byte> exif;
+};
+
+Decoded decode_png(std::span<const std::byte> bytes, const std::string& name);
+Decoded decode_jpeg(std::span<const std::byte> bytes, const std::string& name);
+Decoded decode_webp(std::span<const std::byte> bytes, const std::string& name);
+
+/// A picture of that size with its pixels allocated. Error(unsupported) when it is too large,
 /// Error(format) when a side is 0.
-Image make_image(std::uint64_t width, std::uint64_t height, const std::string& name);
+Picture make_picture(std::uint64_t width, std::uint64_t height, PictureMode mode,
+                     const std::string& name);
 
 /// Throws Error(memory).
 [[noreturn]] void fail_memory();

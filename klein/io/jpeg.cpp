@@ -1,7 +1,8 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
-#include <new>
+#include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 #include <jpeglib.h>
@@ -18,6 +19,7 @@ namespace {
 
 // As in png.cpp: functions that call setjmp have only plain locals, owners live in their callers.
 
+constexpr int kExifMarker = JPEG_APP0 + 1;
 constexpr int kMaxScans = 500;  // a small progressive file can ask for hours of scans
 
 struct ErrorManager {
@@ -76,22 +78,53 @@ bool read_header(Decoder& decoder, std::span<const std::byte> bytes) {
   jpeg_create_decompress(&decoder.info);
   decoder.progress.progress_monitor = on_progress;
   decoder.info.progress = &decoder.progress;
+  jpeg_save_markers(&decoder.info, kExifMarker, 0xFFFF);
   jpeg_mem_src(&decoder.info, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_read_header(&decoder.info, TRUE);
   return true;
 }
 
-bool read_rows(Decoder& decoder, Image& image) {
+J_COLOR_SPACE colours_of(int components) {
+  if (components == 1) return JCS_GRAYSCALE;
+  return components == 3 ? JCS_RGB : JCS_CMYK;
+}
+
+/// Rows of as many channels as the file has, each to the start of its row of `row_bytes`.
+bool read_rows(Decoder& decoder, JSAMPLE* pixels, std::size_t row_bytes) {
   if (setjmp(decoder.errors.jump) != 0) return false;
-  decoder.info.out_color_space = JCS_RGB;
+  decoder.info.out_color_space = colours_of(decoder.info.num_components);
   jpeg_start_decompress(&decoder.info);
   while (decoder.info.output_scanline < decoder.info.output_height) {
-    JSAMPROW row = image.rgb.data() + std::size_t{3} * decoder.info.output_scanline *
-                                          static_cast<std::size_t>(image.width);
+    JSAMPROW row = pixels + decoder.info.output_scanline * row_bytes;
     jpeg_read_scanlines(&decoder.info, &row, 1);
   }
   jpeg_finish_decompress(&decoder.info);
   return true;
+}
+
+/// Ink to light. The inks are inverted, as Adobe's programs write them and Pillow takes them:
+/// 255 is none.
+///
+/// Source   Pillow, Convert.c: cmyk2rgb
+void from_cmyk(const std::vector<JSAMPLE>& inks, std::vector<std::uint8_t>& rgb) {
+  for (std::size_t at = 0, out = 0; out < rgb.size(); at += 4, out += 3) {
+    const int light = inks[at + 3];
+    for (std::size_t c = 0; c < 3; ++c) {
+      const int product = (255 - inks[at + c]) * light + 128;
+      rgb[out + c] = static_cast<std::uint8_t>(light - (((product >> 8) + product) >> 8));
+    }
+  }
+}
+
+std::vector<std::byte> exif_of(const Decoder& decoder) {
+  constexpr std::string_view kPrefix("Exif\0\0", 6);
+  for (auto* marker = decoder.info.marker_list; marker != nullptr; marker = marker->next) {
+    const auto* start = reinterpret_cast<const std::byte*>(marker->data);
+    const std::string_view text(reinterpret_cast<const char*>(start), marker->data_length);
+    if (marker->marker == kExifMarker && text.starts_with(kPrefix))
+      return {start, start + text.size()};
+  }
+  return {};
 }
 
 struct Encoder {
@@ -137,18 +170,24 @@ bool write_picture(Encoder& encoder, const Image& image, int quality) {
 
 }  // namespace
 
-Image decode_jpeg(std::span<const std::byte> bytes, const std::string& name) {
+Decoded decode_jpeg(std::span<const std::byte> bytes, const std::string& name) {
   Decoder decoder;
   if (!read_header(decoder, bytes)) fail_decoding("JPEG", decoder.errors.message, name);
-  if (decoder.info.num_components != 1 && decoder.info.num_components != 3)
+  const int components = decoder.info.num_components;
+  if (components != 1 && components != 3 && components != 4)
     throw Error(ErrorKind::unsupported,
-                fmt::format("expected a grey or RGB JPEG, got one with {} channels{}: {}",
-                            decoder.info.num_components,
-                            decoder.info.num_components == 4 ? " (CMYK)" : "", name),
+                fmt::format("expected a grey, RGB or CMYK JPEG, got one with {} channels: {}",
+                            components, name),
                 "Convert the picture to RGB first");
-  Image image = make_image(decoder.info.image_width, decoder.info.image_height, name);
-  if (!read_rows(decoder, image)) fail_decoding("JPEG", decoder.errors.message, name);
-  return image;
+  Picture picture = make_picture(decoder.info.image_width, decoder.info.image_height,
+                                 components == 1 ? PictureMode::grey : PictureMode::rgb, name);
+  const std::size_t row_bytes = std::size_t{decoder.info.image_width} *
+                                static_cast<std::size_t>(components);
+  std::vector<JSAMPLE> inks(components == 4 ? row_bytes * decoder.info.image_height : 0);
+  if (!read_rows(decoder, components == 4 ? inks.data() : picture.pixels.data(), row_bytes))
+    fail_decoding("JPEG", decoder.errors.message, name);
+  if (components == 4) from_cmyk(inks, picture.pixels);
+  return {std::move(picture), exif_of(decoder)};
 }
 
 std::vector<std::byte> encode_jpeg(const Image& image, int quality) {

@@ -62,15 +62,17 @@ bool read_header(Reader& reader) {
   return true;
 }
 
-/// Asks for RGB of 8 bits; afterwards the length of a row is known.
+/// Asks for 8 bits a channel without palettes; afterwards the length of a row is known.
 bool start_rows(Reader& reader) {
   png_structp png = reader.png;
   if (setjmp(png_jmpbuf(png)) != 0) return false;
-  png_set_palette_to_rgb(png);
-  png_set_expand_gray_1_2_4_to_8(png);
+  const auto colour = png_get_color_type(png, reader.info);
+  if (colour == PNG_COLOR_TYPE_PALETTE) {
+    png_set_palette_to_rgb(png);
+    if (png_get_valid(png, reader.info, PNG_INFO_tRNS) != 0) png_set_tRNS_to_alpha(png);
+  }
+  if (colour == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);
   png_set_strip_16(png);
-  png_set_gray_to_rgb(png);
-  png_set_strip_alpha(png);
   png_set_interlace_handling(png);
   png_read_update_info(png, reader.info);
   return true;
@@ -79,7 +81,7 @@ bool start_rows(Reader& reader) {
 bool read_rows(Reader& reader, png_bytepp rows) {
   if (setjmp(png_jmpbuf(reader.png)) != 0) return false;
   png_read_image(reader.png, rows);
-  png_read_end(reader.png, nullptr);
+  png_read_end(reader.png, reader.info);  // eXIf may stand behind the pixels
   return true;
 }
 
@@ -128,13 +130,34 @@ bool write_picture(Writer& writer, const Image& image, int level, png_textp text
   return true;
 }
 
-std::vector<png_bytep> rows_of(const Image& image) {
-  // libpng takes pointers to writable rows for reading and writing alike; it only reads here.
-  auto* start = const_cast<png_bytep>(image.rgb.data());
-  std::vector<png_bytep> rows(static_cast<std::size_t>(image.height));
-  for (std::size_t y = 0; y < rows.size(); ++y)
-    rows[y] = start + y * 3 * static_cast<std::size_t>(image.width);
+std::vector<png_bytep> rows_of(png_bytep start, int height, std::size_t row_bytes) {
+  std::vector<png_bytep> rows(static_cast<std::size_t>(height));
+  for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = start + y * row_bytes;
   return rows;
+}
+
+PictureMode mode_of(const Reader& reader) {
+  switch (png_get_color_type(reader.png, reader.info)) {
+    case PNG_COLOR_TYPE_GRAY:
+      return PictureMode::grey;
+    case PNG_COLOR_TYPE_GRAY_ALPHA:
+      return PictureMode::grey_alpha;
+    case PNG_COLOR_TYPE_PALETTE:
+      return png_get_valid(reader.png, reader.info, PNG_INFO_tRNS) != 0 ? PictureMode::rgba
+                                                                       : PictureMode::rgb;
+    case PNG_COLOR_TYPE_RGB_ALPHA:
+      return PictureMode::rgba;
+    default:
+      return PictureMode::rgb;
+  }
+}
+
+std::vector<std::byte> exif_of(const Reader& reader) {
+  png_bytep exif = nullptr;
+  png_uint_32 size = 0;
+  if (png_get_eXIf_1(reader.png, reader.info, &size, &exif) == 0 || exif == nullptr) return {};
+  const auto* start = reinterpret_cast<const std::byte*>(exif);
+  return {start, start + size};
 }
 
 /// libpng only warns about a keyword that it cannot write, and then leaves the text out.
@@ -171,24 +194,30 @@ std::vector<png_text> text_chunks(const EncodeOptions& options) {
 
 }  // namespace
 
-Image decode_png(std::span<const std::byte> bytes, const std::string& name) {
+Decoded decode_png(std::span<const std::byte> bytes, const std::string& name) {
   Failure failure;
   Reader reader(bytes, failure);
   if (reader.info == nullptr) fail_memory();
   if (!read_header(reader)) fail_decoding("PNG", failure.message, name);
-  Image image = make_image(png_get_image_width(reader.png, reader.info),
-                           png_get_image_height(reader.png, reader.info), name);
+  Picture picture =
+      make_picture(png_get_image_width(reader.png, reader.info),
+                   png_get_image_height(reader.png, reader.info), mode_of(reader), name);
+  picture.indexed = png_get_color_type(reader.png, reader.info) == PNG_COLOR_TYPE_PALETTE ||
+                    png_get_bit_depth(reader.png, reader.info) == 1;
   if (!start_rows(reader)) fail_decoding("PNG", failure.message, name);
-  if (png_get_rowbytes(reader.png, reader.info) != 3 * static_cast<std::size_t>(image.width))
+  const auto row_bytes = png_get_rowbytes(reader.png, reader.info);
+  if (row_bytes * static_cast<std::size_t>(picture.height) != picture.pixels.size())
     fail_decoding("PNG", "rows of an unexpected length", name);
-  auto rows = rows_of(image);
+  auto rows = rows_of(picture.pixels.data(), picture.height, row_bytes);
   if (!read_rows(reader, rows.data())) fail_decoding("PNG", failure.message, name);
-  return image;
+  return {std::move(picture), exif_of(reader)};
 }
 
 std::vector<std::byte> encode_png(const Image& image, const EncodeOptions& options) {
   auto chunks = text_chunks(options);
-  auto rows = rows_of(image);
+  // libpng takes pointers to writable rows for reading and writing alike; it only reads here.
+  auto rows = rows_of(const_cast<png_bytep>(image.rgb.data()), image.height,
+                      3 * static_cast<std::size_t>(image.width));
   Failure failure;
   Writer writer(failure);
   if (writer.info == nullptr) fail_memory();

@@ -1,6 +1,8 @@
+#include <utility>
 
 #include <fmt/format.h>
 #include <webp/decode.h>
+#include <webp/demux.h>
 #include <webp/encode.h>
 
 #include "klein/core/error.h"
@@ -12,18 +14,18 @@ namespace {
 
 constexpr int kLosslessEffort = 6;  // of 0 to 9; beyond it seconds buy a percent
 
-struct Picture {
+struct EncodedPicture {
   WebPPicture value{};
   WebPMemoryWriter writer{};
 
-  Picture() {
+  EncodedPicture() {
     WebPMemoryWriterInit(&writer);
     if (!WebPPictureInit(&value))
       throw Error(ErrorKind::internal, "another libwebp than built for");
   }
-  Picture(const Picture&) = delete;
-  Picture& operator=(const Picture&) = delete;
-  ~Picture() {
+  EncodedPicture(const EncodedPicture&) = delete;
+  EncodedPicture& operator=(const EncodedPicture&) = delete;
+  ~EncodedPicture() {
     WebPPictureFree(&value);
     WebPMemoryWriterClear(&writer);
   }
@@ -41,9 +43,23 @@ const char* complaint(VP8StatusCode status) {
   }
 }
 
+std::vector<std::byte> exif_of(std::span<const std::byte> bytes) {
+  const WebPData data{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
+  std::vector<std::byte> exif;
+  WebPDemuxer* demuxer = WebPDemux(&data);
+  WebPChunkIterator chunk;
+  if (demuxer != nullptr && WebPDemuxGetChunk(demuxer, "EXIF", 1, &chunk) != 0) {
+    const auto* start = reinterpret_cast<const std::byte*>(chunk.chunk.bytes);
+    exif.assign(start, start + chunk.chunk.size);
+    WebPDemuxReleaseChunkIterator(&chunk);
+  }
+  WebPDemuxDelete(demuxer);
+  return exif;
+}
+
 }  // namespace
 
-Image decode_webp(std::span<const std::byte> bytes, const std::string& name) {
+Decoded decode_webp(std::span<const std::byte> bytes, const std::string& name) {
   const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
   WebPDecoderConfig config;
   if (!WebPInitDecoderConfig(&config))
@@ -53,18 +69,19 @@ Image decode_webp(std::span<const std::byte> bytes, const std::string& name) {
   if (config.input.has_animation)
     throw Error(ErrorKind::unsupported,
                 fmt::format("expected a still picture, got an animated WebP: {}", name));
-  Image image = make_image(static_cast<std::uint64_t>(config.input.width),
-                           static_cast<std::uint64_t>(config.input.height), name);
-  config.output.colorspace = MODE_RGB;
+  const auto mode = config.input.has_alpha ? PictureMode::rgba : PictureMode::rgb;
+  Picture picture = make_picture(static_cast<std::uint64_t>(config.input.width),
+                                 static_cast<std::uint64_t>(config.input.height), mode, name);
+  config.output.colorspace = config.input.has_alpha ? MODE_RGBA : MODE_RGB;
   config.output.is_external_memory = 1;
-  config.output.u.RGBA.rgba = image.rgb.data();
-  config.output.u.RGBA.size = image.rgb.size();
-  config.output.u.RGBA.stride = 3 * image.width;
+  config.output.u.RGBA.rgba = picture.pixels.data();
+  config.output.u.RGBA.size = picture.pixels.size();
+  config.output.u.RGBA.stride = channels(mode) * picture.width;
   const auto status = WebPDecode(data, bytes.size(), &config);
   WebPFreeDecBuffer(&config.output);
   if (status == VP8_STATUS_OUT_OF_MEMORY) fail_memory();
   if (status != VP8_STATUS_OK) fail_decoding("WebP", complaint(status), name);
-  return image;
+  return {std::move(picture), exif_of(bytes)};
 }
 
 std::vector<std::byte> encode_webp(const Image& image, int quality, bool lossless) {
@@ -73,7 +90,7 @@ std::vector<std::byte> encode_webp(const Image& image, int quality, bool lossles
       (lossless && !WebPConfigLosslessPreset(&config, kLosslessEffort)))
     throw Error(ErrorKind::internal, "another libwebp than built for");
 
-  Picture picture;
+  EncodedPicture picture;
   picture.value.use_argb = lossless ? 1 : 0;
   picture.value.width = image.width;
   picture.value.height = image.height;
