@@ -181,8 +181,8 @@ Decoded decode_jpeg(std::span<const std::byte> bytes, const std::string& name) {
                 "Convert the picture to RGB first");
   Picture picture = make_picture(decoder.info.image_width, decoder.info.image_height,
                                  components == 1 ? PictureMode::grey : PictureMode::rgb, name);
-  const std::size_t row_bytes = std::size_t{decoder.info.image_width} *
-                                static_cast<std::size_t>(components);
+  const std::size_t row_bytes =
+      std::size_t{decoder.info.image_width} * static_cast<std::size_t>(components);
   std::vector<JSAMPLE> inks(components == 4 ? row_bytes * decoder.info.image_height : 0);
   if (!read_rows(decoder, components == 4 ? inks.data() : picture.pixels.data(), row_bytes))
     fail_decoding("JPEG", decoder.errors.message, name);

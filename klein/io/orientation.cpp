@@ -40,8 +40,7 @@ int orientation_in(std::span<const std::byte> exif) {
   exif_data_unset_option(data.get(), EXIF_DATA_OPTION_FOLLOW_SPECIFICATION);
   const auto bytes = prefixed(exif);
   exif_data_load_data(data.get(), bytes.data(), static_cast<unsigned int>(bytes.size()));
-  const ExifEntry* entry =
-      exif_content_get_entry(data->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION);
+  const ExifEntry* entry = exif_content_get_entry(data->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION);
   if (entry == nullptr || entry->format != EXIF_FORMAT_SHORT || entry->components != 1 ||
       entry->data == nullptr || entry->size < 2)
     return kUpright;
@@ -54,8 +53,8 @@ Picture turn_upright(Picture picture, int orientation) {
   const int width = picture.width, height = picture.height;
   const bool swaps = orientation >= 5;
   const bool from_right = orientation == 2 || orientation == 3 || orientation >= 7;
-  const bool from_bottom = orientation == 3 || orientation == 4 || orientation == 6 ||
-                           orientation == 7;
+  const bool from_bottom =
+      orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
   Picture out{swaps ? height : width, swaps ? width : height, picture.mode, picture.indexed, {}};
   out.pixels.resize(picture.pixels.size());
   const auto size = static_cast<std::size_t>(channels(picture.mode));

@@ -39,9 +39,9 @@ bool has_alpha(PictureMode mode);
 
 /// The picture in a PNG, JPEG or WebP file's bytes, upright; `name` is what messages call it.
 ///
-/// As Pillow opens it after ImageOps.exif_transpose, but that palettes and single bits are expanded,
-/// 16-bit grey keeps its high byte (Pillow saturates it) and CMYK becomes RGB at once. The
-/// orientation is that of EXIF (JPEG APP1, PNG eXIf, WebP EXIF); broken EXIF counts as upright.
+/// As Pillow opens it after ImageOps.exif_transpose, but that palettes and single bits are
+/// expanded, 16-bit grey keeps its high byte (Pillow saturates it) and CMYK becomes RGB at once.
+/// The orientation is that of EXIF (JPEG APP1, PNG eXIf, WebP EXIF); broken EXIF counts as upright.
 /// A colour that a PNG without palette calls transparent stays opaque; of an animated PNG the still
 /// picture counts; colour profiles are not applied.
 ///

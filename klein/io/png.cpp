@@ -144,7 +144,7 @@ PictureMode mode_of(const Reader& reader) {
       return PictureMode::grey_alpha;
     case PNG_COLOR_TYPE_PALETTE:
       return png_get_valid(reader.png, reader.info, PNG_INFO_tRNS) != 0 ? PictureMode::rgba
-                                                                       : PictureMode::rgb;
+                                                                        : PictureMode::rgb;
     case PNG_COLOR_TYPE_RGB_ALPHA:
       return PictureMode::rgba;
     default:

@@ -164,10 +164,10 @@ Plane scale_columns(const Plane& source, int first, const Taps& taps) {
 }
 
 Plane filtered(Plane source, int width, int height, Filter filter, const Region& part) {
-  const bool across = width != source.width || part.left != 0 ||
-                      part.right != static_cast<float>(source.width);
-  const bool down = height != source.height || part.top != 0 ||
-                    part.bottom != static_cast<float>(source.height);
+  const bool across =
+      width != source.width || part.left != 0 || part.right != static_cast<float>(source.width);
+  const bool down =
+      height != source.height || part.top != 0 || part.bottom != static_cast<float>(source.height);
   const Taps rows = make_taps(source.height, part.top, part.bottom, height, filter);
   int first = 0;
   if (across) {
@@ -185,7 +185,8 @@ std::vector<std::size_t> nearest_places(float from, float to, int size, int avai
   double place = from + step * 0.5;
   std::vector<std::size_t> places;
   for (int i = 0; i < size; ++i, place += step)
-    places.push_back(static_cast<std::size_t>(std::clamp(static_cast<int>(place), 0, available - 1)));
+    places.push_back(
+        static_cast<std::size_t>(std::clamp(static_cast<int>(place), 0, available - 1)));
   return places;
 }
 
@@ -225,8 +226,8 @@ void divide_by_alpha(Plane& plane) {
   }
 }
 
-Plane resized(Plane plane, int width, int height, Filter filter,
-              const std::optional<Region>& part, bool alpha) {
+Plane resized(Plane plane, int width, int height, Filter filter, const std::optional<Region>& part,
+              bool alpha) {
   const Region whole{0, 0, static_cast<float>(plane.width), static_cast<float>(plane.height)};
   const Region region = part.value_or(whole);
   if (width < 1 || height < 1)
@@ -235,13 +236,12 @@ Plane resized(Plane plane, int width, int height, Filter filter,
   if (!(region.left >= 0 && region.top >= 0 && region.left <= region.right &&
         region.top <= region.bottom && region.right <= whole.right &&
         region.bottom <= whole.bottom))
-    throw Error(ErrorKind::shape,
-                fmt::format("expected a part of a picture of {} x {}, got {}, {} to {}, {}",
-                            plane.width, plane.height, region.left, region.top, region.right,
-                            region.bottom));
+    throw Error(
+        ErrorKind::shape,
+        fmt::format("expected a part of a picture of {} x {}, got {}, {} to {}, {}", plane.width,
+                    plane.height, region.left, region.top, region.right, region.bottom));
   const bool same = width == plane.width && height == plane.height && region.left == 0 &&
-                    region.top == 0 && region.right == whole.right &&
-                    region.bottom == whole.bottom;
+                    region.top == 0 && region.right == whole.right && region.bottom == whole.bottom;
   if (same) return plane;
   if (filter == Filter::nearest) return picked(plane, width, height, region);
   if (alpha) multiply_by_alpha(plane);
@@ -259,8 +259,7 @@ Plane cut(const Plane& source, int left, int top, int width, int height) {
   Plane out{width, height, source.channels, {}};
   const std::size_t size = out.row_size();
   out.values.resize(size * static_cast<std::size_t>(height));
-  const auto* start = source.values.data() +
-                      static_cast<std::size_t>(top) * source.row_size() +
+  const auto* start = source.values.data() + static_cast<std::size_t>(top) * source.row_size() +
                       static_cast<std::size_t>(left) * static_cast<std::size_t>(source.channels);
   for (std::size_t y = 0; y < static_cast<std::size_t>(height); ++y)
     std::memcpy(out.values.data() + y * size, start + y * source.row_size(), size);
@@ -295,9 +294,9 @@ AnyImage to_image(Plane plane) {
 
 Picture resize(const Picture& picture, int width, int height, Filter filter,
                const std::optional<Region>& part) {
-  return like(picture, resized(plane_of(picture), width, height,
-                               picture.indexed ? Filter::nearest : filter, part,
-                               has_alpha(picture.mode)));
+  return like(picture,
+              resized(plane_of(picture), width, height, picture.indexed ? Filter::nearest : filter,
+                      part, has_alpha(picture.mode)));
 }
 
 Image resize(const Image& image, int width, int height, Filter filter,
