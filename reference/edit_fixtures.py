@@ -129,7 +129,12 @@ def prepared_pictures():
         width, height = (side // 16 * 16 for side in image.size)
         pixels = processor.preprocess(image, height=height, width=width, resize_mode="crop")
         cases.append({"picture": file_of(name), "prepared": keep_prepared(pixels, name)})
-    write_json(FIXTURES / PART / "prepared.json", {"cases": cases})
+    return cases
+
+
+def first_steps():
+    return [{"steps": steps, "strength": strength, "first": first_step(steps, strength)}
+            for steps in (1, 4, 8, 25, 50, 100) for strength in (0.05, 0.1, 0.25, 0.28, 0.29, 0.4, 0.5, 0.58, 0.75, 0.99, 1.0)]
 
 
 def embeddings():
@@ -158,7 +163,8 @@ def make():
     img2img("img2img_75", "tiny-distilled", "exact", (48, 32), 4, 0.75)
     img2img("img2img_50_of_8", "tiny-distilled", "sticker", (32, 32), 8, 0.5)
     img2img("img2img_100", "tiny-distilled", "scene", (48, 32), 4, 1.0)
-    prepared_pictures()
     lora_runtime.make()
     inpaint_fixtures.make()
+    write_json(FIXTURES / PART / "rules.json", {"edit_prepared": prepared_pictures(), "img2img_first_steps": first_steps()}
+               | inpaint_fixtures.rules())
     print(f"edit: {check_sizes()} bytes")

@@ -99,7 +99,8 @@ def save_case(name, trace, config, pictures=()):
         save(PART, name + "_bf16", trace.tensors)
         return
     config = {"prompt": PROMPT} | config
-    config["prepared"] = [keep_prepared(image, n) for image, n in zip(trace.prepared, pictures, strict=True)]
+    if pictures:
+        config["prepared"] = [keep_prepared(image, n) for image, n in zip(trace.prepared, pictures, strict=True)]
     save(PART, name, trace.tensors, config=config)
 
 
