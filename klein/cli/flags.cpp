@@ -65,16 +65,15 @@ double parse_gigabytes(std::string_view text, std::string_view what) {
   return *number;
 }
 
-std::optional<int> parse_side(std::string_view text, std::string_view what) {
-  if (text == "auto") return std::nullopt;
-  const bool is_scale = (text.ends_with('x') || text.ends_with('X')) &&
-                        whole<double>(text.substr(0, text.size() - 1)).has_value();
-  if (is_scale)
-    refuse(what, "a number of pixels or auto", text,
-           "A scale needs a picture to scale, and this command takes none.");
+Side parse_side(std::string_view text, std::string_view what) {
+  if (text == "auto") return {};
+  if (text.ends_with('x') || text.ends_with('X')) {
+    const auto scale = whole<double>(text.substr(0, text.size() - 1));
+    if (scale && *scale > 0.0 && std::isfinite(*scale)) return {.pixels = {}, .scale = scale};
+  }
   const auto pixels = whole<int>(text);
-  if (!pixels) refuse(what, "a whole number of pixels or auto", text);
-  return pixels;
+  if (!pixels) refuse(what, "a whole number of pixels, a scale such as 2x, or auto", text);
+  return {.pixels = pixels, .scale = {}};
 }
 
 CLI::Option* add_value(CLI::App& command, const std::string& flag, const char* type,
@@ -179,13 +178,24 @@ void add_memory_flags(CLI::App& command, EngineOptions& options) {
                 "GB of freed memory that a GPU keeps [MLX's own limit; 1 with --low-ram]");
 }
 
-void add_size_flags(CLI::App& command, GenerateRequest& request) {
-  for (const auto& [flag, target] :
-       {std::pair{"--width", &request.width}, std::pair{"--height", &request.height}})
-    add_value(command, flag, value::kNumber, "Pixels, or auto [the model's own size]",
-              [flag = flag, target = target](const std::string& text) {
-                *target = parse_side(text, flag);
+void add_size_flags(CLI::App& command, GenerateRequest& request,
+                    std::optional<double>* width_scale, std::optional<double>* height_scale) {
+  const auto add = [&](const char* flag, std::optional<int>& pixels, std::optional<double>* scale) {
+    add_value(command, flag, value::kNumber,
+              scale ? "Pixels, times the picture's own as 2x, or auto [the picture's, the model's]"
+                    : "Pixels, or auto [the model's own size]",
+              [flag, &pixels, scale](const std::string& text) {
+                const auto side = parse_side(text, flag);
+                pixels = side.pixels;
+                if (scale)
+                  *scale = side.scale;
+                else if (side.scale)
+                  refuse(flag, "a number of pixels or auto", text,
+                         "A scale needs a picture to scale, and this command takes none.");
               });
+  };
+  add("--width", request.width, width_scale);
+  add("--height", request.height, height_scale);
   add_int(command, "--steps", request.steps, "Denoising steps [the model's own]");
 }
 

@@ -40,10 +40,15 @@ double parse_double(std::string_view text, std::string_view what);
 /// Errors   Error(usage) unless it is a number above 0
 double parse_gigabytes(std::string_view text, std::string_view what);
 
-/// A side of a picture: pixels, or `auto` for the model's own size.
-///
-/// Errors   Error(usage) for anything else, with the reason for a scale such as 2x
-std::optional<int> parse_side(std::string_view text, std::string_view what);
+/// A side of a picture: pixels, or times the side of a picture that was given ("1.5x", "auto" being
+/// the model's or the picture's own).
+struct Side {
+  std::optional<int> pixels;
+  std::optional<double> scale;
+};
+
+/// Errors   Error(usage) for anything else
+Side parse_side(std::string_view text, std::string_view what);
 
 using SetText = std::function<void(const std::string&)>;
 
@@ -78,8 +83,10 @@ void add_memory_flags(CLI::App& command, EngineOptions& options);
 /// -m, --model alone: $KLEIN_MODEL where it is not given, else what `model` holds.
 CLI::Option* add_model_flag(CLI::App& command, std::string& model);
 
-/// --width, --height and --steps.
-void add_size_flags(CLI::App& command, GenerateRequest& request);
+/// --width, --height and --steps. Scales are refused where there is no place for them.
+void add_size_flags(CLI::App& command, GenerateRequest& request,
+                    std::optional<double>* width_scale = nullptr,
+                    std::optional<double>* height_scale = nullptr);
 
 /// CLI11 takes a value in brackets apart, "[a,b]", where a flag has a list of them. A text that was
 /// guarded before the parsing is left whole; unguarded() then gives it back as it was.

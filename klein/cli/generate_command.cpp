@@ -1,194 +1,53 @@
-// klein generate: a prompt becomes a picture, one for each seed.
+// klein generate, edit and inpaint: what each of them takes. picture_run.cpp does the work.
 
-#include <algorithm>
-#include <map>
 #include <memory>
-#include <ostream>
-#include <string>
-#include <vector>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 #include "klein/cli/commands.h"
-#include "klein/cli/context.h"
-#include "klein/cli/generate_options.h"
-#include "klein/cli/output_files.h"
-#include "klein/cli/progress_display.h"
-#include "klein/core/error.h"
-#include "klein/core/stopwatch.h"
-#include "klein/io/json.h"
-#include "klein/io/text.h"
+#include "klein/cli/picture_run.h"
 
 namespace klein::cli {
-namespace {
-
-/// What all pictures of one run have in common, for the report.
-struct Summary {
-  std::vector<std::string> files;
-  std::map<Stage, double> seconds;
-  std::vector<double> step_seconds;
-  std::uint64_t peak_memory_bytes = 0;
-  MemoryReport memory;  ///< Of the last picture.
-  std::vector<std::string> warnings;
-  int width = 0, height = 0, steps = 0;
-  double guidance = 0.0;
-
-  void add(const GenerateResult& result) {
-    for (const auto& [stage, secs] : result.seconds) seconds[stage] += secs;
-    step_seconds.insert(step_seconds.end(), result.step_seconds.begin(), result.step_seconds.end());
-    peak_memory_bytes = std::max(peak_memory_bytes, result.peak_memory_bytes);
-    memory = result.memory;
-    width = result.width;
-    height = result.height;
-    steps = result.steps;
-    guidance = result.guidance;
-  }
-};
-
-nlohmann::json to_json(const Summary& summary, const GenerateOptions& options, double total_secs) {
-  auto seconds = nlohmann::json::object();
-  for (const auto& [stage, secs] : summary.seconds) seconds[name_of(stage)] = secs;
-  seconds["total"] = total_secs;
-  return {{"files", summary.files},
-          {"seeds", options.seeds},
-          {"seconds", seconds},
-          {"step_seconds", summary.step_seconds},
-          {"peak_memory_bytes", summary.peak_memory_bytes},
-          {"memory",
-           {{"plan", summary.memory.plan},
-            {"expected_peak_bytes", summary.memory.expected_peak_bytes},
-            {"budget_bytes", summary.memory.budget_bytes},
-            {"streamed_bytes", summary.memory.streamed_bytes}}},
-          {"width", summary.width},
-          {"height", summary.height},
-          {"steps", summary.steps},
-          {"guidance", summary.guidance},
-          {"model", options.engine.model},
-          {"warnings", summary.warnings}};
-}
-
-/// One `klein generate`, from the loaded model to the last file.
-class Run {
- public:
-  Run(GenerateOptions& options, Context& context)
-      : options_(options),
-        context_(context),
-        display_(context.err, progress_form(options.quiet, context.terminal_columns()),
-                 context.terminal_columns) {}
-
-  Summary operator()() {
-    for (const auto& warning : options_.warnings) warn(warning);
-    auto prompt = options_.read_prompt(context_.in);
-    const auto model = load_model();
-    warn_of_idle_negative_prompt(model.info);
-    OutputFiles files(options_);
-    for (std::size_t i = 0; i < options_.seeds.size(); ++i) {
-      if (i > 0) prompt = options_.read_prompt(context_.in);
-      paint(model, files, prompt, i);
-    }
-    return std::move(summary_);
-  }
-
- private:
-  void warn(const std::string& text) {
-    if (std::ranges::find(summary_.warnings, text) != summary_.warnings.end()) return;
-    summary_.warnings.push_back(text);
-    context_.err << "warning: " << io::printable(text, 4000) << '\n' << std::flush;
-  }
-
-  /// How the memory is used, where that is not as usual.
-  void note(std::string_view plan) { display_.say(fmt::format("memory: {}", plan)); }
-
-  Model load_model() {
-    const Stopwatch watch;
-    bool is_downloaded = false;
-    auto model = context_.load_model(options_.engine, [&](const Progress& progress) {
-      is_downloaded = is_downloaded || progress.total > 0;
-      display_.update(progress);
-      return !context_.stop_requested();
-    });
-    if (is_downloaded) summary_.seconds[Stage::download] = watch.seconds();
-    return model;
-  }
-
-  void warn_of_idle_negative_prompt(const ModelInfo& info) {
-    const auto& negative = options_.request.negative_prompt;
-    if (!info.is_distilled && negative && !negative->empty() &&
-        options_.request.guidance.value_or(info.default_guidance) <= 1.0)
-      warn("the negative prompt has no effect without a guidance above 1");
-  }
-
-  void paint(const Model& model, OutputFiles& files, const std::string& prompt, std::size_t i) {
-    const auto seed = options_.seeds[i];
-    display_.start(options_.seeds.size() == 1 ? fmt::format("seed {}", seed)
-                                              : fmt::format("picture {} of {}, seed {}", i + 1,
-                                                            options_.seeds.size(), seed));
-    const Stopwatch watch;
-    auto request = options_.request;
-    request.prompt = prompt;
-    request.seed = seed;
-    request.next = i + 1 == options_.seeds.size() ? NextRequest::none
-                   : options_.prompt_file         ? NextRequest::any
-                                                  : NextRequest::same_prompts;
-    files.fill(request, seed);
-    const auto result = model.generate(request, [&](const Progress& progress) {
-      if (!progress.note.empty() && i == 0) note(progress.note);
-      display_.update(progress);
-      return !context_.stop_requested();
-    });
-    if (context_.stop_requested()) throw Error(ErrorKind::cancelled, "stopped on request");
-    summary_.add(result);
-
-    const Stopwatch save_watch;
-    std::vector<OutputFiles::Saved> saved;
-    for (std::size_t k = 0; k < result.images.size(); ++k)
-      saved.push_back(files.save(result.images[k], seed, k, result.images.size()));
-    summary_.seconds[Stage::save] += save_watch.seconds();
-    display_.finish();
-
-    for (const auto& warning : result.warnings) warn(warning);
-    for (const auto& [wanted, path, is_renamed] : saved) {
-      summary_.files.push_back(path.string());
-      if (is_renamed)
-        warn(
-            fmt::format("{} exists already, so the picture is {}", wanted.string(), path.string()));
-      display_.say(fmt::format("{}: {} x {}, {} {}, seed {}, {}",
-                               io::printable(path.string(), 4000), result.width, result.height,
-                               result.steps, result.steps == 1 ? "step" : "steps", seed,
-                               describe_seconds(watch.seconds())));
-    }
-  }
-
-  GenerateOptions& options_;
-  Context& context_;
-  ProgressDisplay display_;
-  Summary summary_;
-};
-
-void run(GenerateOptions& options, Context& context) {
-  const Stopwatch watch;
-  options.settle();
-  const auto summary = Run(options, context)();
-  if (options.json)
-    context.out << to_json(summary, options, watch.seconds())
-                       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                << '\n';
-}
-
-}  // namespace
 
 void add_generate_command(CLI::App& app, Context& context) {
   auto o = std::make_shared<GenerateOptions>();  // kept alive by the callback
   auto* command = app.add_subcommand("generate", "Make a picture from a prompt");
   add_generate_options(*command, *o);
+  add_init_image_flags(*command, o->pictures);
   command->footer(
       "Examples:\n"
       "  klein generate \"a red apple\"\n"
       "  klein generate \"a red apple\" --seed 1 2 3 --output \"apple_{seed}.webp\"\n"
+      "  klein generate \"a red apple\" --image sketch.png 0.5\n"
       "  klein generate --prompt-file prompt.txt --model FOLDER --steps 50 --guidance 4\n"
       "  echo \"a red apple\" | klein generate --prompt - --quiet --json");
-  command->callback([o, &context] { run(*o, context); });
+  command->callback([o, &context] { run_pictures(*o, context); });
+}
+
+void add_edit_command(CLI::App& app, Context& context) {
+  auto o = std::make_shared<GenerateOptions>();
+  auto* command = app.add_subcommand("edit", "Make a picture from others and a prompt");
+  add_generate_options(*command, *o);
+  add_reference_flags(*command, o->pictures, o->request);
+  command->footer(
+      "Examples:\n"
+      "  klein edit \"change the background to blue\" --image-paths apple.png\n"
+      "  klein edit \"put image 1 left of image 2\" --image-paths apple.png pear.png\n"
+      "  klein edit \"make it night\" --image-paths street.jpg --width 1x --height auto");
+  command->callback([o, &context] { run_pictures(*o, context); });
+}
+
+void add_inpaint_command(CLI::App& app, Context& context) {
+  auto o = std::make_shared<GenerateOptions>();
+  auto* command = app.add_subcommand("inpaint", "Paint a part of a picture anew, or more of it");
+  add_generate_options(*command, *o);
+  add_inpaint_flags(*command, o->pictures);
+  command->footer(
+      "Examples:\n"
+      "  klein inpaint \"a red apple\" --image table.png --mask plate.png --preserve blend\n"
+      "  klein inpaint \"a wide beach\" --image beach.jpg --expand 256,0,256,0\n"
+      "  klein inpaint \"a hat\" --image cut_out.png --strength 1");
+  command->callback([o, &context] { run_pictures(*o, context); });
 }
 
 }  // namespace klein::cli

@@ -69,7 +69,7 @@ void add_prompt_flags(CLI::App& command, GenerateOptions& o) {
 }
 
 void add_sampling_flags(CLI::App& command, GenerateOptions& o) {
-  add_size_flags(command, o.request);
+  add_size_flags(command, o.request, &o.width_scale, &o.height_scale);
   add_value(
       command, "--guidance", value::kNumber,
       "Strength of the prompt (base models) [the model's own]",
@@ -105,6 +105,7 @@ void add_generate_options(CLI::App& command, GenerateOptions& o) {
     o.prompt_argument = word;
     return true;
   };
+  o.pictures.take_prompt = o.loras.take_prompt;
   add_lora_flags(command, o.loras);
   add_sampling_flags(command, o);
   add_value(command, "--output", value::kFile,
@@ -118,6 +119,14 @@ void add_generate_options(CLI::App& command, GenerateOptions& o) {
            "Tensor prompt_embeds [B,tokens,features] instead of a prompt");
   add_file(command, "--save-prompt-embeds", o.request.save_prompt_embeds,
            "Keep the prompt's embeddings");
+  add_file(command, "--stepwise-image-output-dir", o.stepwise_folder,
+           "Folder for what the picture would be after every step, and a sheet of them");
+  add_choice(command, "--stepwise-decode", {"vae", "latents"},
+             "Whole pictures by the autoencoder, or small ones at nearly no cost [vae]",
+             [&o](std::size_t i) {
+               o.request.preview_kind = i == 0 ? PreviewKind::decoded : PreviewKind::latents;
+             });
+  o.request.preview_kind = PreviewKind::decoded;
   command.add_flag("--quiet", o.quiet, "No progress");
   command.add_flag("--json", o.json, "One JSON object on standard output at the end");
 }
@@ -139,6 +148,9 @@ void GenerateOptions::settle() {
   engine.loras = loras.choices(warnings);
   settle_seeds();
   request.overwrite = overwrite;
+  pictures.fill(request);
+  if (width_scale) request.width = scaled_side(*width_scale, true, request);
+  if (height_scale) request.height = scaled_side(*height_scale, false, request);
   request.validate();
   (void)io::format_for(output);
   for (const auto& file : {request.latents, request.prompt_embeds})

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "klein/cli/lora_flags.h"
+#include "klein/cli/picture_options.h"
 #include "klein/engine/engine.h"
 
 namespace CLI {
@@ -16,10 +17,11 @@ class App;
 
 namespace klein::cli {
 
-/// Everything that `klein generate` was told.
+/// Everything that `klein generate`, `edit` or `inpaint` was told.
 struct GenerateOptions {
   EngineOptions engine;
   LoraFlags loras;
+  PictureOptions pictures;
   GenerateRequest request;  ///< Of every picture; prompt, seed and file names are filled in later.
 
   std::optional<std::string> prompt_argument;        ///< The positional PROMPT.
@@ -27,7 +29,9 @@ struct GenerateOptions {
   std::optional<std::filesystem::path> prompt_file;  ///< Read again for every picture.
   std::vector<std::uint64_t> seeds;
   std::optional<int> auto_seeds;  ///< How many seeds to draw.
+  std::optional<double> width_scale, height_scale;  ///< Of the picture's own sides.
   std::filesystem::path output = "image.png";
+  std::optional<std::filesystem::path> stepwise_folder;  ///< Gets a picture after every step.
   bool overwrite = false;
   bool quiet = false;
   bool json = false;

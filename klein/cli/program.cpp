@@ -22,12 +22,16 @@ void add_all_commands(CLI::App& app, Context& context) {
       "Examples:\n"
       "  klein generate \"a red apple on a blue background\"\n"
       "  klein generate \"a red apple\" --model FOLDER --seed 7 --output apple.png\n"
+      "  klein edit \"change the background to blue\" --image-paths apple.png\n"
+      "  klein inpaint \"a pear\" --image table.png --mask plate.png\n"
       "  klein bench --model FOLDER --width 256 --height 256\n"
       "  klein save --model FOLDER -q 4 --path NEW_FOLDER\n"
       "  klein tokenize --model FOLDER \"a red apple\"\n"
       "\n"
       "`klein COMMAND --help` lists the flags of a command.");
   add_generate_command(app, context);
+  add_edit_command(app, context);
+  add_inpaint_command(app, context);
   add_tokenize_command(app, context);
   add_bench_command(app, context);
   add_save_command(app, context);

@@ -22,6 +22,8 @@ const char* label_of(Stage stage) {
       return "load";
     case Stage::encode_text:
       return "text";
+    case Stage::encode_image:
+      return "picture";
     case Stage::denoise:
       return "step";
     case Stage::decode:

@@ -7,9 +7,9 @@
 namespace klein {
 
 /// The parts of making a picture, in their order.
-enum class Stage { download, load, encode_text, denoise, decode, save };
+enum class Stage { download, load, encode_text, encode_image, denoise, decode, save };
 
-/// "download", "load", "encode_text", "denoise", "decode", "save": the keys of every timing report.
+/// "download", "load", "encode_text", "encode_image", ...: the keys of every timing report.
 constexpr const char* name_of(Stage stage) {
   switch (stage) {
     case Stage::download:
@@ -18,6 +18,8 @@ constexpr const char* name_of(Stage stage) {
       return "load";
     case Stage::encode_text:
       return "encode_text";
+    case Stage::encode_image:
+      return "encode_image";
     case Stage::denoise:
       return "denoise";
     case Stage::decode:

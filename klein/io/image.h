@@ -20,6 +20,8 @@ struct Image {
   int width = 0;
   int height = 0;
   std::vector<std::uint8_t> rgb;
+
+  friend bool operator==(const Image&, const Image&) = default;
 };
 
 enum class ImageFormat { png, jpeg, webp };

@@ -22,6 +22,20 @@ void check_side(const char* name, const std::optional<int>& side) {
     refuse(fmt::format("expected a {} of 16 to {} pixels, got {}", name, kMaxSide, *side));
 }
 
+void check_pictures(const GenerateRequest& request) {
+  const int tasks = (request.references.empty() ? 0 : 1) + (request.init_image ? 1 : 0) +
+                    (request.inpaint ? 1 : 0);
+  if (tasks > 1)
+    refuse("expected reference pictures, a picture to begin from or one to inpaint, got several",
+           "Ask for one after the other.");
+  if (request.init_image && !(request.init_image->strength >= 0.0 &&
+                              request.init_image->strength <= 1.0))
+    refuse(fmt::format("expected a strength of 0 to 1, got {}", request.init_image->strength));
+  if (request.inpaint && !(request.inpaint->strength > 0.0 && request.inpaint->strength <= 1.0))
+    refuse(fmt::format("expected a strength above 0 and at most 1, got {}",
+                       request.inpaint->strength));
+}
+
 }  // namespace
 
 void GenerateRequest::validate() const {
@@ -38,6 +52,7 @@ void GenerateRequest::validate() const {
   for (const float sigma : sigmas)
     if (!(sigma > 0.0f && sigma <= 1.0f))
       refuse(fmt::format("expected every sigma above 0 and at most 1, got {}", sigma));
+  check_pictures(*this);
 }
 
 }  // namespace klein

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,6 +11,9 @@
 #include "klein/core/options.h"
 #include "klein/core/progress.h"
 #include "klein/io/image.h"
+#include "klein/io/picture.h"
+#include "klein/pipeline/canvas.h"
+#include "klein/pipeline/expand.h"
 
 namespace klein {
 
@@ -28,6 +32,49 @@ enum class VaeTiling {
   exact,      ///< In strips of rows with the statistics of the whole picture: the same picture.
   diffusers,  ///< In overlapping blended tiles as diffusers' enable_tiling(): shifts colours.
 };
+
+/// Whether reference pictures are read once, for all steps.
+enum class KvCaching {
+  automatic,  ///< With a model that was trained for it.
+  on,         ///< Faster, and with any other model not the same.
+  off,        ///< References see picture and prompt, and are read again in every step.
+};
+
+/// A picture to begin from in place of noise alone.
+struct InitImage {
+  io::Picture picture;
+
+  /// The share of steps that is skipped, in [0, 1]: the higher, the nearer to the picture. Above 0
+  /// one step at least; at 1 all of them. 0 takes nothing but the picture's size.
+  double strength = 0.4;
+};
+
+/// A picture of which a part is painted anew, or which is made larger.
+struct InpaintRequest {
+  io::Picture picture;
+  std::optional<io::Picture> mask = {};  ///< White is painted anew. Unset: what is transparent.
+  double strength = 0.8;  ///< In (0, 1]: the share of steps that is done. At 1 from noise alone.
+  std::optional<io::Picture> reference = {};  ///< Something else to look at.
+  CanvasOptions canvas = {};
+  std::optional<Margins> expand = {};     ///< In place of a mask: paints around the picture.
+  std::optional<Preserve> preserve = {};  ///< Unset: blend for an expanded picture, else none.
+};
+
+/// How a picture on its way is shown.
+enum class PreviewKind {
+  latents,  ///< An eighth of its size, by a linear map from the latents: costs nearly nothing.
+  decoded,  ///< As it would be if the work ended now, by the autoencoder.
+};
+
+/// What the picture would be if the remaining steps changed nothing any more.
+struct Preview {
+  int step = 0;   ///< Steps done, from 1.
+  int steps = 0;  ///< Of all.
+  std::vector<io::Image> images;
+};
+
+/// Called on the thread that works.
+using PreviewCallback = std::function<void(const Preview&)>;
 
 /// What to paint. Everything optional is decided by the model when it is left unset.
 struct GenerateRequest {
@@ -48,6 +95,18 @@ struct GenerateRequest {
 
   VaeTiling vae_tiling = VaeTiling::automatic;
 
+  /// Pictures that the prompt speaks of, in this order. Each keeps its own size up to 1024 x 1024
+  /// pixels of area; the first one's is the result's where width and height are unset.
+  std::vector<io::Picture> references = {};
+  KvCaching kv_cache = KvCaching::automatic;
+
+  // One of these at most; they exclude references.
+  std::optional<InitImage> init_image = {};
+  std::optional<InpaintRequest> inpaint = {};
+
+  PreviewCallback preview = {};  ///< Asked for after every step.
+  PreviewKind preview_kind = PreviewKind::latents;
+
   /// Starting noise instead of the seed's: a safetensors file with `latents` [B, C, H/16, W/16].
   std::optional<std::filesystem::path> latents = {};
 
@@ -67,7 +126,7 @@ struct GenerateRequest {
 
   /// Throws Error(usage) for the first value that no model could use: sides below 16 or together
   /// above 4096 x 4096 pixels, steps outside 1 to 1000, a guidance that is not a number at least 0,
-  /// a sigma outside (0, 1].
+  /// a sigma outside (0, 1], a strength outside [0, 1], pictures for several tasks at once.
   void validate() const;
 };
 
@@ -85,7 +144,7 @@ struct GenerateResult {
   std::vector<io::Image> images;  ///< One, or as many as the latents of the request.
   int width = 0;                  ///< Pixels.
   int height = 0;
-  int steps = 0;
+  int steps = 0;  ///< Done: img2img and inpainting skip some.
   double guidance = 1.0;
   std::map<Stage, double> seconds;      ///< Wall-clock time of each stage that ran.
   std::vector<double> step_seconds;     ///< One entry a denoising step.

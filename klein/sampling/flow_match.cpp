@@ -62,4 +62,13 @@ mx::array euler_step(const mx::array& sample, const mx::array& velocity, float s
   return mx::astype(sum, velocity.dtype());
 }
 
+mx::array scale_noise(const mx::array& sample, float sigma, const mx::array& noise) {
+  const auto level = scalar_like(sample, sigma);
+  return level * noise + (scalar_like(sample, 1.0f) - level) * sample;
+}
+
+mx::array clean_estimate(const mx::array& sample, const mx::array& velocity, float sigma) {
+  return euler_step(sample, velocity, sigma, 0.0f);
+}
+
 }  // namespace klein::sampling

@@ -46,4 +46,13 @@ Schedule make_schedule(const SchedulerConfig& config, const std::vector<float>& 
 mx::array euler_step(const mx::array& sample, const mx::array& velocity, float sigma,
                      float next_sigma);
 
+/// sigma * noise + (1 - sigma) * sample: a clean sample as it is at a noise level.
+///
+/// Dtype    that of `sample`, to which sigma and every operation round
+/// Source   diffusers scheduling_flow_match_euler_discrete.py, scale_noise
+mx::array scale_noise(const mx::array& sample, float sigma, const mx::array& noise);
+
+/// What the picture would be if the velocity stayed: sample - sigma * velocity.
+mx::array clean_estimate(const mx::array& sample, const mx::array& velocity, float sigma);
+
 }  // namespace klein::sampling

@@ -34,6 +34,19 @@ mx::array attend(const HeadTensors& h) {
   return mx::flatten(ops::attention(h.q, h.k, h.v, scale), 2, 3);
 }
 
+/// The same with reference tokens among the keys; a batch shares them.
+HeadTensors with_references(HeadTensors h, const KeyValues* references) {
+  if (references == nullptr) return h;
+  const auto append = [](const mx::array& own, const mx::array& more) {
+    auto shape = more.shape();
+    shape[0] = own.shape(0);
+    return mx::concatenate({own, mx::broadcast_to(more, shape)}, 1);
+  };
+  h.k = append(h.k, references->k);
+  h.v = append(h.v, references->v);
+  return h;
+}
+
 mx::array norm_and_rotate(const mx::array& x, const nn::RMSNorm& norm, const nn::RopeTables& rope) {
   return ops::rms_norm_rope_interleaved(x, norm.weight, norm.eps, rope.cosines, rope.sines);
 }
@@ -71,25 +84,36 @@ JointAttention::JointAttention(const TransformerConfig& c)
       heads(c.num_attention_heads),
       head_dim(c.attention_head_dim) {}
 
-JointAttention::Streams JointAttention::operator()(const Streams& x,
-                                                   const nn::RopeTables& rope) const {
+HeadTensors JointAttention::image_heads(const mx::array& image, const nn::RopeTables& rope) const {
+  return {norm_and_rotate(split_heads(to_q(image), heads), norm_q, rope),
+          norm_and_rotate(split_heads(to_k(image), heads), norm_k, rope),
+          split_heads(to_v(image), heads)};
+}
+
+JointAttention::Streams JointAttention::operator()(const Streams& x, const nn::RopeTables& rope,
+                                                   const KeyValues* references) const {
   const int text_length = x.text.shape(1);
   const int length = text_length + x.image.shape(1);
-  const auto text_rope = rope.rows(0, text_length), image_rope = rope.rows(text_length, length);
+  const auto text_rope = rope.rows(0, text_length);
 
-  const HeadTensors image{norm_and_rotate(split_heads(to_q(x.image), heads), norm_q, image_rope),
-                          norm_and_rotate(split_heads(to_k(x.image), heads), norm_k, image_rope),
-                          split_heads(to_v(x.image), heads)};
+  const auto image = image_heads(x.image, rope.rows(text_length, length));
   const HeadTensors text{
       norm_and_rotate(split_heads(add_q_proj(x.text), heads), norm_added_q, text_rope),
       norm_and_rotate(split_heads(add_k_proj(x.text), heads), norm_added_k, text_rope),
       split_heads(add_v_proj(x.text), heads)};
 
-  const auto seen = attend({.q = mx::concatenate({text.q, image.q}, 1),
-                            .k = mx::concatenate({text.k, image.k}, 1),
-                            .v = mx::concatenate({text.v, image.v}, 1)});
+  const auto seen = attend(with_references({.q = mx::concatenate({text.q, image.q}, 1),
+                                            .k = mx::concatenate({text.k, image.k}, 1),
+                                            .v = mx::concatenate({text.v, image.v}, 1)},
+                                           references));
   return {.image = to_out(tokens(seen, text_length, length)),
           .text = to_add_out(tokens(seen, 0, text_length))};
+}
+
+std::pair<mx::array, KeyValues> JointAttention::alone(const mx::array& image,
+                                                      const nn::RopeTables& rope) const {
+  const auto h = image_heads(image, rope);
+  return {to_out(attend(h)), {h.k, h.v}};
 }
 
 void JointAttention::visit(nn::Visitor& visitor) {
@@ -113,19 +137,31 @@ DoubleBlock::DoubleBlock(const TransformerConfig& c)
 JointAttention::Streams DoubleBlock::operator()(const JointAttention::Streams& x,
                                                 const std::vector<ModulationPart>& image_modulation,
                                                 const std::vector<ModulationPart>& text_modulation,
-                                                const nn::RopeTables& rope) const {
+                                                const nn::RopeTables& rope,
+                                                const KeyValues* references) const {
   const auto normed = [&](const mx::array& stream, const ModulationPart& m) {
     return ops::modulated_layer_norm(stream, m.scale, m.shift, eps);
   };
   const auto& [image_attn, image_ff] = std::tie(image_modulation[0], image_modulation[1]);
   const auto& [text_attn, text_ff] = std::tie(text_modulation[0], text_modulation[1]);
 
-  const auto seen =
-      attn({.image = normed(x.image, image_attn), .text = normed(x.text, text_attn)}, rope);
+  const auto seen = attn({.image = normed(x.image, image_attn), .text = normed(x.text, text_attn)},
+                         rope, references);
   const auto image = ops::add_gated(x.image, image_attn.gate, seen.image);
   const auto text = ops::add_gated(x.text, text_attn.gate, seen.text);
   return {.image = ops::add_gated(image, image_ff.gate, ff(normed(image, image_ff))),
           .text = ops::add_gated(text, text_ff.gate, ff_context(normed(text, text_ff)))};
+}
+
+std::pair<mx::array, KeyValues> DoubleBlock::alone(const mx::array& image,
+                                                   const std::vector<ModulationPart>& modulation,
+                                                   const nn::RopeTables& rope) const {
+  const auto normed = [&](const mx::array& stream, const ModulationPart& m) {
+    return ops::modulated_layer_norm(stream, m.scale, m.shift, eps);
+  };
+  const auto [seen, kept] = attn.alone(normed(image, modulation[0]), rope);
+  const auto x = ops::add_gated(image, modulation[0].gate, seen);
+  return {ops::add_gated(x, modulation[1].gate, ff(normed(x, modulation[1]))), kept};
 }
 
 void DoubleBlock::visit(nn::Visitor& visitor) {
@@ -144,19 +180,36 @@ SingleBlock::SingleBlock(const TransformerConfig& c)
       mlp_dim(c.mlp_dim()),
       eps(c.eps) {}
 
-mx::array SingleBlock::operator()(const mx::array& x, const ModulationPart& modulation,
-                                  const nn::RopeTables& rope) const {
+SingleBlock::Projected SingleBlock::project(const mx::array& x, const ModulationPart& modulation,
+                                            const nn::RopeTables& rope) const {
   const int dim = x.shape(-1);
   const auto wide =
       to_qkv_mlp_proj(ops::modulated_layer_norm(x, modulation.scale, modulation.shift, eps));
   const auto head_columns = [&](int part) {
     return split_heads(columns(wide, part * dim, (part + 1) * dim), heads);
   };
-  const auto seen = attend({.q = norm_and_rotate(head_columns(0), norm_q, rope),
-                            .k = norm_and_rotate(head_columns(1), norm_k, rope),
-                            .v = head_columns(2)});
-  const auto gated = ops::swiglu(columns(wide, 3 * dim, 3 * dim + 2 * mlp_dim));
+  return {.heads = {.q = norm_and_rotate(head_columns(0), norm_q, rope),
+                    .k = norm_and_rotate(head_columns(1), norm_k, rope),
+                    .v = head_columns(2)},
+          .gated = ops::swiglu(columns(wide, 3 * dim, 3 * dim + 2 * mlp_dim))};
+}
+
+mx::array SingleBlock::finish(const mx::array& x, const ModulationPart& modulation,
+                              const mx::array& seen, const mx::array& gated) const {
   return ops::add_gated(x, modulation.gate, to_out(mx::concatenate({seen, gated}, -1)));
+}
+
+mx::array SingleBlock::operator()(const mx::array& x, const ModulationPart& modulation,
+                                  const nn::RopeTables& rope, const KeyValues* references) const {
+  const auto [h, gated] = project(x, modulation, rope);
+  return finish(x, modulation, attend(with_references(h, references)), gated);
+}
+
+std::pair<mx::array, KeyValues> SingleBlock::alone(const mx::array& x,
+                                                   const ModulationPart& modulation,
+                                                   const nn::RopeTables& rope) const {
+  const auto [h, gated] = project(x, modulation, rope);
+  return {finish(x, modulation, attend(h), gated), {h.k, h.v}};
 }
 
 void SingleBlock::visit(nn::Visitor& visitor) {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "klein/models/flux2/config.h"
 #include "klein/nn/linear.h"
 #include "klein/nn/module.h"
@@ -18,6 +21,11 @@ struct ModulationPart {
 /// Queries, keys and values of one stream, normed and rotated.
 struct HeadTensors {
   mx::array q, k, v;  ///< [B, L, H, D]
+};
+
+/// Keys and values of the reference tokens in one block, normed and rotated.
+struct KeyValues {
+  mx::array k, v;  ///< [1 or B, R, H, D]
 };
 
 /// Makes the modulation of all blocks of one kind from the timestep embedding.
@@ -45,13 +53,24 @@ struct JointAttention {
     mx::array image, text;
   };
 
+  /// All tokens see all tokens, and those of `references` where there are any.
+  ///
   /// Shapes   image [B, S, dim], text [B, T, dim]; rope tables of T + S tokens
-  Streams operator()(const Streams& x, const nn::RopeTables& rope) const;
+  Streams operator()(const Streams& x, const nn::RopeTables& rope,
+                     const KeyValues* references = nullptr) const;
+
+  /// Image tokens that see nothing but one another.
+  ///
+  /// Shapes   image [B, S, dim]; rope tables of S tokens -> the same; their keys and values
+  std::pair<mx::array, KeyValues> alone(const mx::array& image, const nn::RopeTables& rope) const;
   void visit(nn::Visitor& visitor);
 
   nn::Linear to_q, to_k, to_v, to_out, add_q_proj, add_k_proj, add_v_proj, to_add_out;
   nn::RMSNorm norm_q, norm_k, norm_added_q, norm_added_k;
   int heads, head_dim;
+
+ private:
+  HeadTensors image_heads(const mx::array& image, const nn::RopeTables& rope) const;
 };
 
 /// Text and image tokens with weights of their own that meet in the attention.
@@ -63,7 +82,13 @@ struct DoubleBlock {
   JointAttention::Streams operator()(const JointAttention::Streams& x,
                                      const std::vector<ModulationPart>& image_modulation,
                                      const std::vector<ModulationPart>& text_modulation,
-                                     const nn::RopeTables& rope) const;
+                                     const nn::RopeTables& rope,
+                                     const KeyValues* references = nullptr) const;
+
+  /// The image half by itself, for reference tokens; see JointAttention::alone.
+  std::pair<mx::array, KeyValues> alone(const mx::array& image,
+                                        const std::vector<ModulationPart>& modulation,
+                                        const nn::RopeTables& rope) const;
   void visit(nn::Visitor& visitor);
 
   JointAttention attn;
@@ -81,13 +106,27 @@ struct SingleBlock {
 
   /// Shapes   x [B, L, dim] -> [B, L, dim]
   mx::array operator()(const mx::array& x, const ModulationPart& modulation,
-                       const nn::RopeTables& rope) const;
+                       const nn::RopeTables& rope, const KeyValues* references = nullptr) const;
+
+  /// The same for reference tokens, with their keys and values.
+  std::pair<mx::array, KeyValues> alone(const mx::array& x, const ModulationPart& modulation,
+                                        const nn::RopeTables& rope) const;
   void visit(nn::Visitor& visitor);
 
   nn::Linear to_qkv_mlp_proj, to_out;
   nn::RMSNorm norm_q, norm_k;
   int heads, head_dim, mlp_dim;
   float eps;
+
+ private:
+  struct Projected {
+    HeadTensors heads;
+    mx::array gated;  ///< [B, L, mlp_dim]
+  };
+  Projected project(const mx::array& x, const ModulationPart& modulation,
+                    const nn::RopeTables& rope) const;
+  mx::array finish(const mx::array& x, const ModulationPart& modulation, const mx::array& seen,
+                   const mx::array& gated) const;
 };
 
 }  // namespace klein::flux2

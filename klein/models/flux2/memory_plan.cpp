@@ -128,12 +128,18 @@ class Stages {
          const Workload& work)
       : checkpoint_(checkpoint), options_(options), bytes_(bytes), work_(work) {
     const double number = static_cast<double>(mx::size_of(options.dtype));
-    const double tokens = work.batch * (work.text_tokens + double(work.rows) * work.columns);
+    const double own = work.text_tokens + double(work.rows) * work.columns;
+    const double seen = work.keeps_references ? 0.0 : work.reference_tokens;
+    // Kept references are read once, by themselves.
+    const double tokens = std::max<double>(work.batch * (own + seen), work.reference_tokens);
     text_ =
         whole_bytes(kSlack * text_pass_bytes(checkpoint.text_encoder, work.text_tokens, number));
     step_ =
         whole_bytes(kSlack * (step_pass_bytes(checkpoint.transformer, tokens, number) +
                               (work.passes - 1) * tokens * checkpoint.transformer.dim() * number));
+    if (work.keeps_references)
+      kept_ = whole_bytes(2.0 * work.reference_tokens * checkpoint.transformer.dim() * number *
+                          static_cast<double>(bytes.transformer.blocks.size()));
     program_ = on_cpu() ? kProgramBytes : 0;
   }
 
@@ -148,7 +154,8 @@ class Stages {
     const auto at_work =
         plan.streamed_blocks == 0 ? 0 : *std::max_element(first_streamed, t.blocks.end());
     const auto text_stays = plan.drop_text_encoder ? 0 : bytes_.text_encoder.whole();
-    const auto always = program_ + (stays ? vae : 0) + text_stays;
+    const auto always =
+        program_ + (stays || work_.needs_vae_early ? vae : 0) + text_stays + (stays ? kept_ : 0);
 
     const auto all_there = program_ + vae + resident + text_encoder_bytes(plan) + text_;
     plan.load_at_once = all_there <= work_.budget_bytes;
@@ -159,9 +166,12 @@ class Stages {
                           : program_ + text_encoder_bytes(plan) + text_;
     // Blocks on disk are packed in the middle of a step, others before the first.
     const auto work = plan.streamed_blocks > 0 ? step_ + t.packing : std::max(step_, t.packing);
-    plan.step_bytes = always + resident + at_work + work;
-    const auto beside_decode = always + (stays ? 0 : vae) + (plan.drop_transformer ? 0 : resident);
-    const auto left = work_.budget_bytes > beside_decode ? work_.budget_bytes - beside_decode : 0;
+    plan.step_bytes = always + (stays ? 0 : kept_) + resident + at_work + work;
+    measure_encoding(plan, always, resident, transformer_waits);
+    const bool has_vae = stays || work_.needs_vae_early;
+    const auto beside_decode =
+        always + (has_vae ? 0 : vae) + (plan.drop_transformer ? 0 : resident);
+    const auto left = left_beside(beside_decode);
     const int scale = 2;  // latent pixels a token
     plan.decode = plan_decode(checkpoint_.vae, work_.vae_tiling, scale * work_.rows,
                               scale * work_.columns, options_.dtype, work_.low_ram ? 0 : left);
@@ -169,6 +179,20 @@ class Stages {
   }
 
  private:
+  std::uint64_t left_beside(std::uint64_t bytes) const {
+    return work_.budget_bytes > bytes ? work_.budget_bytes - bytes : 0;
+  }
+
+  void measure_encoding(MemoryPlan& plan, std::uint64_t always, std::uint64_t resident,
+                        bool transformer_waits) const {
+    if (work_.encoded_rows == 0) return;
+    const auto beside = always + (plan.load_at_once || !transformer_waits ? resident : 0);
+    plan.encode =
+        plan_encode(checkpoint_.vae, work_.vae_tiling, work_.encoded_rows, work_.encoded_columns,
+                    options_.dtype, work_.low_ram ? 0 : left_beside(beside));
+    plan.encode_bytes = beside + plan.encode.estimated_bytes;
+  }
+
   std::uint64_t text_encoder_bytes(const MemoryPlan& plan) const {
     if (!work_.encodes) return 0;
     const auto& e = bytes_.text_encoder;
@@ -180,7 +204,7 @@ class Stages {
   const LoadOptions& options_;
   const ModelBytes& bytes_;
   const Workload& work_;
-  std::uint64_t text_ = 0, step_ = 0, program_ = 0;
+  std::uint64_t text_ = 0, step_ = 0, kept_ = 0, program_ = 0;
 };
 
 std::string gigabytes(std::uint64_t bytes) {
@@ -195,7 +219,7 @@ std::uint64_t PartBytes::whole() const {
 }
 
 std::uint64_t MemoryPlan::peak_bytes() const {
-  return std::max({text_bytes, step_bytes, decode_bytes});
+  return std::max({text_bytes, encode_bytes, step_bytes, decode_bytes});
 }
 
 ModelBytes bytes_of(const Checkpoint& c, const LoadOptions& options) {

@@ -41,9 +41,13 @@ struct MemoryOptions {
 /// One request, as far as its memory is concerned.
 struct Workload {
   int text_tokens = 512, rows = 0, columns = 0;  ///< Tokens of a picture.
+  int reference_tokens = 0;       ///< Of pictures that the transformer sees beside.
+  bool keeps_references = false;  ///< Their keys and values, in place of reading them every step.
+  int encoded_rows = 0, encoded_columns = 0;  ///< Pixels of the largest picture that is encoded.
   int batch = 1;
   int passes = 1;       ///< 2 with guidance.
   bool encodes = true;  ///< Whether a prompt has to be encoded.
+  bool needs_vae_early = false;  ///< For pictures to encode, or previews.
   VaeTiling vae_tiling = VaeTiling::automatic;
   NextRequest next = NextRequest::any;
   bool low_ram = false;
@@ -61,10 +65,10 @@ struct MemoryPlan {
   std::uint64_t streamed_bytes = 0;  ///< Of those blocks, read at every step.
   bool drop_transformer = false;     ///< Before the decoder.
   bool load_at_once = true;          ///< Whether all parts may be loaded before the first works.
-  VaePlan decode = {};
+  VaePlan encode = {}, decode = {};
 
   // The most that each stage takes, of the whole process or of the GPU.
-  std::uint64_t text_bytes = 0, step_bytes = 0, decode_bytes = 0;
+  std::uint64_t text_bytes = 0, encode_bytes = 0, step_bytes = 0, decode_bytes = 0;
   std::uint64_t budget_bytes = 0;
   bool is_notable = false;  ///< Whether something is done otherwise than where memory abounds.
 

@@ -1,7 +1,6 @@
 #include "klein/models/flux2/pipeline.h"
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 
 #include <fmt/format.h>
@@ -38,19 +37,6 @@ void load_parts(const std::vector<std::function<void()>>& parts, std::string_vie
   }
 }
 
-/// A distilled model has guidance built in: an own one would be ignored, so it is refused.
-void expect_no_guidance(const GenerateRequest& request) {
-  constexpr const char* hint = "Leave it out, or use a base model.";
-  if (request.negative_prompt && !request.negative_prompt->empty())
-    throw Error(ErrorKind::usage,
-                "expected no negative prompt, since a distilled model runs without guidance", hint);
-  if (request.guidance && *request.guidance != 1.0)
-    throw Error(ErrorKind::usage,
-                fmt::format("expected guidance 1, since a distilled model runs without it, got {}",
-                            *request.guidance),
-                hint);
-}
-
 /// The batch is as large as the latents; one prompt serves all of them.
 mx::array for_batch(const mx::array& embeds, int batch) {
   if (embeds.shape(0) == batch) return embeds;
@@ -63,17 +49,6 @@ mx::array for_batch(const mx::array& embeds, int batch) {
 
 }  // namespace
 
-/// Everything that is settled before the first number is computed.
-struct Pipeline::Plan {
-  int width = 0, height = 0;  ///< Pixels.
-  int rows = 0, columns = 0;  ///< Tokens.
-  double guidance = 1.0;
-  sampling::Schedule schedule;
-  std::optional<mx::array> latents;  ///< From the request's file, [B, C, rows, columns].
-  bool classifier_free = false;
-  std::vector<std::string> warnings;
-};
-
 Pipeline::Pipeline(Checkpoint checkpoint, const LoadOptions& options, const MemoryOptions& memory)
     : checkpoint_(std::move(checkpoint)),
       options_(options),
@@ -83,64 +58,8 @@ Pipeline::Pipeline(Checkpoint checkpoint, const LoadOptions& options, const Memo
     checkpoint_.warnings.push_back(std::move(warning));
 }
 
-Pipeline::Plan Pipeline::plan(const GenerateRequest& request) const {
-  request.validate();
-  Plan plan;
-  if (checkpoint_.is_distilled()) expect_no_guidance(request);
-  plan.guidance = request.guidance.value_or(checkpoint_.default_guidance());
-  plan.classifier_free = plan.guidance > 1.0 && !checkpoint_.is_distilled();
-
-  const int pixels_per_token = 2 * checkpoint_.vae.scale();
-  const auto side = [&](const char* name, const std::optional<int>& asked) {
-    const int wanted = asked.value_or(checkpoint_.vae.sample_size);
-    const int floored = wanted / pixels_per_token * pixels_per_token;
-    if (floored < 1)
-      throw Error(ErrorKind::usage, fmt::format("expected a {} of at least {} pixels, got {}", name,
-                                                pixels_per_token, wanted));
-    if (floored != wanted)
-      plan.warnings.push_back(fmt::format("{} {} is not a multiple of {}, using {}", name, wanted,
-                                          pixels_per_token, floored));
-    return floored;
-  };
-  auto width = request.width, height = request.height;
-  if (request.latents) {
-    plan.latents = read_tensor(*request.latents, "latents");
-    const auto& shape = plan.latents->shape();
-    if (shape.size() != 4 || shape[1] != checkpoint_.transformer.in_channels || shape[0] < 1 ||
-        shape[2] < 1 || shape[3] < 1)
-      throw Error(
-          ErrorKind::shape,
-          fmt::format("expected latents [B, {}, H/{}, W/{}], got {}: {}",
-                      checkpoint_.transformer.in_channels, pixels_per_token, pixels_per_token,
-                      describe(*plan.latents), request.latents->string()));
-    if (!height) height = shape[2] * pixels_per_token;
-    if (!width) width = shape[3] * pixels_per_token;
-  }
-  plan.width = side("width", width);
-  plan.height = side("height", height);
-  // Once more with both sides known: one of them may be the model's own, or the file's.
-  GenerateRequest{.width = plan.width, .height = plan.height}.validate();
-  plan.rows = plan.height / pixels_per_token;
-  plan.columns = plan.width / pixels_per_token;
-  if (plan.latents &&
-      (plan.latents->shape(2) != plan.rows || plan.latents->shape(3) != plan.columns))
-    throw Error(ErrorKind::shape,
-                fmt::format("expected latents of {} x {} tokens for {} x {} pixels, got {}: {}",
-                            plan.rows, plan.columns, plan.width, plan.height,
-                            describe(*plan.latents), request.latents->string()));
-
-  const int steps =
-      request.steps.value_or(request.sigmas.empty() ? checkpoint_.default_steps()
-                                                    : static_cast<int>(request.sigmas.size()));
-  plan.schedule = sampling::make_schedule(
-      checkpoint_.scheduler,
-      request.sigmas.empty() ? sampling::linear_sigmas(steps) : request.sigmas,
-      sampling::empirical_mu(plan.rows * plan.columns, steps));
-  return plan;
-}
-
 std::vector<std::string> Pipeline::prompts_to_encode(const GenerateRequest& request,
-                                                     const Plan& plan) const {
+                                                     const RequestPlan& plan) const {
   std::vector<std::string> wanted, unknown;
   if (!request.prompt_embeds) wanted.push_back(request.prompt);
   if (plan.classifier_free) wanted.push_back(request.negative_prompt.value_or(""));
@@ -151,18 +70,29 @@ std::vector<std::string> Pipeline::prompts_to_encode(const GenerateRequest& requ
   return unknown;
 }
 
-MemoryPlan Pipeline::plan_memory(const GenerateRequest& request, const Plan& plan) const {
-  const Workload work{.text_tokens = checkpoint_.max_sequence_length,
-                      .rows = plan.rows,
-                      .columns = plan.columns,
-                      .batch = plan.latents ? plan.latents->shape(0) : 1,
-                      .passes = plan.classifier_free ? 2 : 1,
-                      .encodes = !prompts_to_encode(request, plan).empty(),
-                      .vae_tiling = request.vae_tiling,
-                      .next = request.next,
-                      .low_ram = memory_.low_ram,
-                      .budget_bytes = memory_.budget_bytes.value_or(usable_memory_bytes()),
-                      .has_text_encoder = text_encoder_.has_value()};
+MemoryPlan Pipeline::plan_memory(const GenerateRequest& request, const RequestPlan& plan) const {
+  const int side = 2 * checkpoint_.vae.scale();
+  Workload work{.text_tokens = checkpoint_.max_sequence_length,
+                .rows = plan.rows,
+                .columns = plan.columns,
+                .reference_tokens = plan.reference_tokens(side),
+                .keeps_references = plan.kv_cache,
+                .batch = plan.batch(),
+                .passes = plan.classifier_free ? 2 : 1,
+                .encodes = !prompts_to_encode(request, plan).empty(),
+                .needs_vae_early = plan.encodes_pictures() || request.preview,
+                .vae_tiling = request.vae_tiling,
+                .next = request.next,
+                .low_ram = memory_.low_ram,
+                .budget_bytes = memory_.budget_bytes.value_or(usable_memory_bytes()),
+                .has_text_encoder = text_encoder_.has_value()};
+  const auto note_picture = [&](const io::Image& image) {
+    if (image.width * image.height <= work.encoded_rows * work.encoded_columns) return;
+    work.encoded_rows = image.height;
+    work.encoded_columns = image.width;
+  };
+  for (const auto& reference : plan.references) note_picture(reference);
+  if (plan.picture) note_picture(*plan.picture);
   const auto memory = flux2::plan_memory(checkpoint_, options_, bytes_, work);
   expect_fits(memory, work, plan.width, plan.height, memory_.budget_bytes.has_value());
   return memory;
@@ -214,7 +144,7 @@ const mx::array& Pipeline::embedding(const std::string& prompt) {
   return embeddings_.front().second;
 }
 
-Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& plan) {
+Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const RequestPlan& plan) {
   const auto given = [&](const std::filesystem::path& path) {
     auto embeds = read_tensor(path, "prompt_embeds");
     const int features = checkpoint_.transformer.joint_attention_dim;
@@ -225,7 +155,7 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& 
                               describe(embeds), path.string()));
     return mx::astype(embeds, options_.dtype);
   };
-  const int batch = plan.latents ? plan.latents->shape(0) : 1;
+  const int batch = plan.batch();
   const auto positive =
       request.prompt_embeds ? given(*request.prompt_embeds) : embedding(request.prompt);
   if (request.save_prompt_embeds)
@@ -237,7 +167,7 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Plan& 
   return prompts;
 }
 
-mx::array Pipeline::starting_noise(const GenerateRequest& request, const Plan& plan) const {
+mx::array Pipeline::noise(const GenerateRequest& request, const RequestPlan& plan) const {
   if (plan.latents) return tokens_from_grid(mx::astype(*plan.latents, options_.dtype));
   const mx::Shape shape{1, checkpoint_.transformer.in_channels, plan.rows, plan.columns};
   const auto noise =
@@ -245,39 +175,132 @@ mx::array Pipeline::starting_noise(const GenerateRequest& request, const Plan& p
   return tokens_from_grid(mx::astype(noise, options_.dtype));
 }
 
-mx::array Pipeline::denoise(const Plan& plan, const Prompts& prompts, mx::array latents,
-                            GenerateResult& result, const ProgressCallback& progress) const {
-  const auto ids = image_position_ids(plan.rows, plan.columns);
+/// The references in tokens; those of the request before serve again.
+const ReferenceTokens& Pipeline::encode_references(const std::vector<io::Image>& pictures,
+                                                   const VaePlan& how) {
+  if (references_ && references_->pictures == pictures) return references_->tokens;
+  references_.emplace(KeptReferences{.pictures = pictures, .tokens = {}, .cache = std::nullopt});
+  const int side = 2 * checkpoint_.vae.scale();
+  auto& tokens = references_->tokens;
+  for (std::size_t i = 0; i < pictures.size(); ++i) {
+    const auto& picture = pictures[i];
+    append(tokens, picture_tokens(*vae_, picture, options_.dtype, how), picture.height / side,
+           picture.width / side, static_cast<int>(i));
+    mx::eval(tokens.tokens);  // memory for one picture only
+  }
+  return tokens;
+}
+
+Pipeline::Conditioning Pipeline::condition(const GenerateRequest& request, const RequestPlan& plan,
+                                           const VaePlan& how) {
+  Conditioning conditioning{noise(request, plan), {}, std::nullopt};
+  auto pictures = plan.references;
+  if (plan.canvas) pictures.insert(pictures.begin(), *plan.picture);
+  if (!pictures.empty()) conditioning.references = encode_references(pictures, how);
+  if (!plan.picture) return conditioning;
+
+  const int length = plan.rows * plan.columns;
+  const auto& tokens = conditioning.references.tokens;
+  const auto clean = plan.canvas
+                         ? mx::slice(tokens, {0, 0, 0}, {1, length, tokens.shape(2)})
+                         : picture_tokens(*vae_, *plan.picture, options_.dtype, how);
+  const float sigma = plan.schedule.sigmas[static_cast<std::size_t>(plan.first_step)];
+  const auto noise = conditioning.latents;
+  if (plan.canvas)
+    conditioning.held = HeldTokens{
+        clean, noise,
+        mask_tokens(plan.canvas->mask, 2 * checkpoint_.vae.scale(), options_.dtype)};
+  // Latents that inpainting is given are its beginning as well as its noise, as in diffusers.
+  if (!(plan.canvas && plan.latents))
+    conditioning.latents = sampling::scale_noise(clean, sigma, noise);
+  mx::eval(conditioning.latents);
+  return conditioning;
+}
+
+/// What the blocks keep of the references, or nothing where they are read in every step.
+const KvCache* Pipeline::read_references(const RequestPlan& plan,
+                                         const ReferenceTokens& references) {
+  if (!plan.kv_cache || references.ids.empty()) return nullptr;
+  if (!references_->cache)
+    references_->cache =
+        transformer_->read_references(references.tokens, transformer_->rope(0, references.ids));
+  return &*references_->cache;
+}
+
+mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& plan,
+                            const Prompts& prompts, Conditioning conditioning, const VaePlan& how,
+                            GenerateResult& result, const ProgressCallback& progress) {
+  auto& [latents, references, held] = conditioning;
+  auto ids = image_position_ids(plan.rows, plan.columns);
+  const int length = latents.shape(1), batch = latents.shape(0);
+  const auto [sigmas, timesteps] = plan.schedule;
+
+  Stopwatch watch;
+  report(progress, {.stage = Stage::denoise, .done = 0, .total = plan.steps()});
+  const auto* cache = read_references(plan, references);
+  const bool reads_references = !references.ids.empty() && cache == nullptr;
+  if (reads_references) ids.insert(ids.end(), references.ids.begin(), references.ids.end());
   const auto rope_for = [&](const mx::array& embeds) {
     return transformer_->rope(embeds.shape(1), ids);
   };
   const auto positive_rope = rope_for(prompts.positive);
   const auto negative_rope = prompts.negative ? rope_for(*prompts.negative) : positive_rope;
-  const auto& [sigmas, timesteps] = plan.schedule;
 
-  for (std::size_t i = 0; i < timesteps.size(); ++i) {
-    report(progress,
-           {.stage = Stage::denoise, .done = static_cast<int>(i), .total = plan.schedule.steps()});
-    const Stopwatch watch;
+  for (auto i = static_cast<std::size_t>(plan.first_step); i < timesteps.size(); ++i) {
     // Rounded to the dtype of the latents before the division, as the reference does.
-    const auto t = mx::full({latents.shape(0)}, timesteps[i], options_.dtype) /
+    const auto t = mx::full({batch}, timesteps[i], options_.dtype) /
                    mx::array(1000.0f, options_.dtype);
-    std::vector<TransformerInput> passes{{latents, prompts.positive, t, positive_rope}};
-    if (prompts.negative) passes.push_back({latents, *prompts.negative, t, negative_rope});
-    const auto velocity = (*transformer_)(passes);
+    const auto input =
+        reads_references
+            ? mx::concatenate({latents, mx::repeat(references.tokens, batch, 0)}, 1)
+            : latents;
+    std::vector<TransformerInput> passes{{input, prompts.positive, t, positive_rope, cache}};
+    if (prompts.negative) passes.push_back({input, *prompts.negative, t, negative_rope, cache});
+    auto velocity = (*transformer_)(passes);
+    for (auto& v : velocity) v = mx::slice(v, {0, 0, 0}, {batch, length, v.shape(2)});
     const auto guided = prompts.negative ? sampling::guide(velocity[0], velocity[1],
                                                            static_cast<float>(plan.guidance))
                                          : velocity[0];
+    const auto estimate = sampling::clean_estimate(latents, guided, sigmas[i]);
     latents = sampling::euler_step(latents, guided, sigmas[i], sigmas[i + 1]);
+    if (held) latents = (*held)(latents, sigmas[i + 1]);
     mx::eval(latents);
-    result.step_seconds.push_back(watch.seconds());
+    result.step_seconds.push_back(watch.restart());
+    const int done = static_cast<int>(i) + 1 - plan.first_step;
+    if (request.preview) show(request, plan, estimate, done, how);
+    report(progress, {.stage = Stage::denoise, .done = done, .total = plan.steps()});
+    watch.restart();
   }
-  report(progress,
-         {.stage = Stage::denoise, .done = plan.schedule.steps(), .total = plan.schedule.steps()});
   return latents;
 }
 
-std::vector<io::Image> Pipeline::decode(const mx::array& latents, const Plan& plan,
+const LatentRgb& Pipeline::latent_rgb() {
+  if (latent_rgb_) return *latent_rgb_;
+  const auto file = checkpoint_.vae_source.path / "latent_rgb.json";
+  latent_rgb_ = std::filesystem::exists(file) ? LatentRgb::read(file) : LatentRgb::published();
+  const int channels = checkpoint_.vae.latent_channels;
+  if (latent_rgb_->weight.shape(0) != channels)
+    throw Error(ErrorKind::shape,
+                fmt::format("expected a map to RGB from {} latent channels, got one from {}: {}",
+                            channels, latent_rgb_->weight.shape(0), file.string()),
+                "Ask for decoded previews.");
+  return *latent_rgb_;
+}
+
+/// Hands over what the picture would be.
+void Pipeline::show(const GenerateRequest& request, const RequestPlan& plan,
+                    const mx::array& estimate, int step, const VaePlan& how) {
+  Preview preview{.step = step, .steps = plan.steps(), .images = {}};
+  if (request.preview_kind == PreviewKind::decoded) {
+    preview.images = decode(estimate, plan, how);
+  } else {
+    const auto grid = unpack_latents(vae_->denormalize(estimate), plan.rows, plan.columns);
+    preview.images = latent_rgb()(grid);
+  }
+  request.preview(preview);
+}
+
+std::vector<io::Image> Pipeline::decode(const mx::array& latents, const RequestPlan& plan,
                                         const VaePlan& how) const {
   const auto grid = unpack_latents(vae_->denormalize(latents), plan.rows, plan.columns);
   std::vector<io::Image> images;
@@ -291,12 +314,10 @@ std::vector<io::Image> Pipeline::decode(const mx::array& latents, const Plan& pl
 
 GenerateResult Pipeline::generate(const GenerateRequest& request,
                                   const ProgressCallback& progress) {
-  const auto plan = this->plan(request);
+  const auto plan = plan_request(request, checkpoint_);
   const auto memory = plan_memory(request, plan);
   GenerateResult result;
-  result.width = plan.width;
-  result.height = plan.height;
-  result.steps = plan.schedule.steps();
+  result.steps = plan.steps();
   result.guidance = plan.guidance;
   result.memory = memory.report();
   result.warnings = checkpoint_.warnings;
@@ -314,6 +335,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   };
   const auto transformer = [&] { load_transformer(memory); };
   const auto vae = [&] { load_vae(); };
+  const bool needs_vae_early = plan.encodes_pictures() || request.preview;
 
   const auto note = memory.is_notable ? std::string_view(result.memory.plan) : std::string_view();
   if (memory.load_at_once)
@@ -330,12 +352,23 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   report(progress, {.stage = Stage::encode_text, .done = 1});
   lap(Stage::encode_text);
 
+  if (!memory.load_at_once && needs_vae_early) load({vae}, {});
+  if (plan.encodes_pictures()) report(progress, {.stage = Stage::encode_image});
+  auto conditioning = condition(request, plan, memory.encode);
+  if (plan.encodes_pictures()) {
+    mx::clear_cache();
+    report(progress, {.stage = Stage::encode_image, .done = 1});
+    lap(Stage::encode_image);
+  }
+
   if (!memory.load_at_once) load({transformer}, {});
-  const auto latents = denoise(plan, prompts, starting_noise(request, plan), result, progress);
+  const auto latents = denoise(request, plan, prompts, std::move(conditioning), memory.decode,
+                               result, progress);
   expect_finite(latents);
   if (request.save_latents)
     write_tensor(*request.save_latents, "latents", mx::astype(latents, mx::float32),
                  request.overwrite);
+  if (request.next == NextRequest::none) references_.reset();
   if (memory.drop_transformer) {
     transformer_.reset();
     mx::clear_cache();
@@ -345,6 +378,14 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   if (!memory.load_at_once) load({vae}, {});
   report(progress, {.stage = Stage::decode});
   result.images = decode(latents, plan, memory.decode);
+  if (plan.canvas) {
+    const auto& task = *request.inpaint;
+    const auto preserve =
+        task.preserve.value_or(task.expand ? Preserve::blend : Preserve::none);
+    for (auto& image : result.images) image = finish(*plan.canvas, image, preserve);
+  }
+  result.width = result.images.front().width;
+  result.height = result.images.front().height;
   report(progress, {.stage = Stage::decode, .done = 1});
   lap(Stage::decode);
   result.peak_memory_bytes = peak_memory_bytes();

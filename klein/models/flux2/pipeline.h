@@ -9,7 +9,10 @@
 
 #include "klein/core/progress.h"
 #include "klein/models/flux2/checkpoint.h"
+#include "klein/models/flux2/latent_rgb.h"
 #include "klein/models/flux2/memory_plan.h"
+#include "klein/models/flux2/pictures.h"
+#include "klein/models/flux2/request_plan.h"
 #include "klein/models/flux2/streaming.h"
 #include "klein/models/flux2/transformer.h"
 #include "klein/models/flux2/vae.h"
@@ -21,6 +24,9 @@
 namespace klein::flux2 {
 
 /// FLUX.2 Klein from prompt to picture: tokenize, encode, draw noise, denoise, decode.
+///
+/// One loop serves every task. What a task is, is what the loop begins from, what the transformer
+/// sees beside the prompt, and what is brought back after every step (Conditioning).
 ///
 /// Thread   one; the one that made it
 /// Source   diffusers pipeline_flux2_klein.py, Flux2KleinPipeline
@@ -40,26 +46,47 @@ class Pipeline {
   GenerateResult generate(const GenerateRequest& request, const ProgressCallback& progress);
 
  private:
-  struct Plan;
   struct Prompts {
     mx::array positive;                 ///< [B, T, features]
     std::optional<mx::array> negative;  ///< Set when guidance needs it.
   };
 
-  Plan plan(const GenerateRequest& request) const;
-  MemoryPlan plan_memory(const GenerateRequest& request, const Plan& plan) const;
+  /// What the pictures of a request do to the loop.
+  struct Conditioning {
+    mx::array latents;  ///< Where it begins, [B, L, C].
+    ReferenceTokens references;
+    std::optional<HeldTokens> held;
+  };
+
+  /// The reference pictures of the last request: the next seed needs them again.
+  struct KeptReferences {
+    std::vector<io::Image> pictures;
+    ReferenceTokens tokens;
+    std::optional<KvCache> cache;
+  };
+
+  MemoryPlan plan_memory(const GenerateRequest& request, const RequestPlan& plan) const;
   std::vector<std::string> prompts_to_encode(const GenerateRequest& request,
-                                             const Plan& plan) const;
+                                             const RequestPlan& plan) const;
   void load_text(const MemoryPlan& memory);
   void load_transformer(const MemoryPlan& memory);
   void load_vae();
   void encode(const std::vector<std::string>& prompts);
   const mx::array& embedding(const std::string& prompt);
-  Prompts prompts(const GenerateRequest& request, const Plan& plan);
-  mx::array starting_noise(const GenerateRequest& request, const Plan& plan) const;
-  mx::array denoise(const Plan& plan, const Prompts& prompts, mx::array latents,
-                    GenerateResult& result, const ProgressCallback& progress) const;
-  std::vector<io::Image> decode(const mx::array& latents, const Plan& plan,
+  Prompts prompts(const GenerateRequest& request, const RequestPlan& plan);
+  mx::array noise(const GenerateRequest& request, const RequestPlan& plan) const;
+  Conditioning condition(const GenerateRequest& request, const RequestPlan& plan,
+                         const VaePlan& how);
+  const ReferenceTokens& encode_references(const std::vector<io::Image>& pictures,
+                                           const VaePlan& how);
+  const KvCache* read_references(const RequestPlan& plan, const ReferenceTokens& references);
+  mx::array denoise(const GenerateRequest& request, const RequestPlan& plan,
+                    const Prompts& prompts, Conditioning conditioning, const VaePlan& how,
+                    GenerateResult& result, const ProgressCallback& progress);
+  void show(const GenerateRequest& request, const RequestPlan& plan, const mx::array& estimate,
+            int step, const VaePlan& how);
+  const LatentRgb& latent_rgb();
+  std::vector<io::Image> decode(const mx::array& latents, const RequestPlan& plan,
                                 const VaePlan& how) const;
 
   Checkpoint checkpoint_;
@@ -72,6 +99,8 @@ class Pipeline {
   std::optional<StreamedTextEncoder> streamed_text_encoder_;
   std::optional<StreamedTransformer> transformer_;
   std::optional<Vae> vae_;
+  std::optional<KeptReferences> references_;
+  std::optional<LatentRgb> latent_rgb_;
   std::list<std::pair<std::string, mx::array>> embeddings_;  ///< Of the last prompts, newest first.
 };
 

@@ -61,29 +61,22 @@ StreamedTransformer::StreamedTransformer(const Checkpoint& checkpoint, const Loa
     add(stem_.single_transformer_blocks, kSingleBlocks, i);
 }
 
-template <typename Block, typename Run>
-void StreamedTransformer::run_block(const Block& block, std::vector<Pass>& passes, bool evaluates,
-                                    const Run& run) const {
-  std::vector<mx::array> results;
-  for (auto& pass : passes) {
-    run(block, pass);
-    results.insert(results.end(), {pass.streams.image, pass.streams.text, pass.joined});
-  }
-  if (evaluates) mx::eval(results);
-}
-
-/// Those that stay, and blocks [begin, end) of streamed_.
+/// Those that stay, and blocks [begin, end) of streamed_. `run` is given a block and its number,
+/// and returns what has to be evaluated before the block goes.
 template <typename Block, typename Run>
 void StreamedTransformer::run_blocks(const std::vector<Block>& resident, std::size_t begin,
-                                     std::size_t end, std::vector<Pass>& passes,
-                                     const Run& run) const {
+                                     std::size_t end, const Run& run) const {
   const bool on_cpu = mx::default_device() == mx::Device::cpu;
-  for (const auto& block : resident) run_block(block, passes, on_cpu, run);
+  std::size_t number = 0;
+  for (const auto& block : resident) {
+    auto results = run(block, number++);
+    if (on_cpu) mx::eval(std::move(results));
+  }
   for (auto i = begin; i < end; ++i) {
     streamed_[(i + 1) % streamed_.size()].advise(io::Advice::will_need);
     Block block(stem_.config);
     fill_part(block, streamed_[i], options_);
-    run_block(block, passes, /*evaluates=*/true, run);  // before the block goes
+    mx::eval(run(block, number++));
   }
 }
 
@@ -99,26 +92,68 @@ std::vector<mx::array> StreamedTransformer::operator()(
   }
   if (!streamed_.empty()) streamed_.front().advise(io::Advice::will_need);
 
-  const auto run_double = [](const DoubleBlock& block, Pass& pass) {
-    pass.streams =
-        block(pass.streams, pass.conditioning.image, pass.conditioning.text, pass.input->rope);
+  const auto run_double = [&](const DoubleBlock& block, std::size_t number) {
+    std::vector<mx::array> results;
+    for (auto& [conditioning, streams, joined, input] : states) {
+      const auto* references = input->references;
+      streams = block(streams, conditioning.image, conditioning.text, input->rope,
+                      references ? &references->double_blocks[number] : nullptr);
+      results.insert(results.end(), {streams.image, streams.text});
+    }
+    return results;
   };
-  const auto run_single = [](const SingleBlock& block, Pass& pass) {
-    pass.joined = block(pass.joined, pass.conditioning.joined[0], pass.input->rope);
+  const auto run_single = [&](const SingleBlock& block, std::size_t number) {
+    std::vector<mx::array> results;
+    for (auto& [conditioning, streams, joined, input] : states) {
+      const auto* references = input->references;
+      joined = block(joined, conditioning.joined[0], input->rope,
+                     references ? &references->single_blocks[number] : nullptr);
+      results.push_back(joined);
+    }
+    return results;
   };
-  run_blocks(stem_.transformer_blocks, 0, double_count_, states, run_double);
-
+  run_blocks(stem_.transformer_blocks, 0, double_count_, run_double);
   for (auto& state : states) {
     state.joined = join(state.streams);
     state.streams = {.image = mx::array(0), .text = mx::array(0)};  // their memory
   }
-  run_blocks(stem_.single_transformer_blocks, double_count_, streamed_.size(), states, run_single);
+  run_blocks(stem_.single_transformer_blocks, double_count_, streamed_.size(), run_single);
 
   std::vector<mx::array> velocities;
   for (const auto& state : states)
     velocities.push_back(
         stem_.finish(state.joined, state.conditioning, state.input->prompt_embeds.shape(1)));
   return velocities;
+}
+
+KvCache StreamedTransformer::read_references(const mx::array& tokens,
+                                             const nn::RopeTables& rope) const {
+  KvCache cache;
+  const auto conditioning =
+      stem_.condition(mx::zeros({tokens.shape(0)}, tokens.dtype()), tokens.dtype());
+  auto x = stem_.x_embedder(tokens);
+  const auto run = [&](const auto& block, const auto& modulation, std::vector<KeyValues>& kept) {
+    auto [after, heads] = block.alone(x, modulation, rope);
+    // The values are columns of a wide product, which would stay in memory with them.
+    heads.v = mx::contiguous(heads.v);
+    x = after;
+    kept.push_back(heads);
+    return std::vector<mx::array>{x, heads.k, heads.v};
+  };
+  if (!streamed_.empty()) streamed_.front().advise(io::Advice::will_need);
+  run_blocks(stem_.transformer_blocks, 0, double_count_,
+             [&](const DoubleBlock& block, std::size_t) {
+               return run(block, conditioning.image, cache.double_blocks);
+             });
+  run_blocks(stem_.single_transformer_blocks, double_count_, streamed_.size(),
+             [&](const SingleBlock& block, std::size_t) {
+               return run(block, conditioning.joined[0], cache.single_blocks);
+             });
+  std::vector<mx::array> all;
+  for (const auto* blocks : {&cache.double_blocks, &cache.single_blocks})
+    for (const auto& [k, v] : *blocks) all.insert(all.end(), {k, v});
+  mx::eval(all);
+  return cache;
 }
 
 StreamedTextEncoder::StreamedTextEncoder(const Checkpoint& checkpoint, const LoadOptions& options)

@@ -30,6 +30,11 @@ class StreamedTransformer {
   /// Errors   as Transformer's operator()
   std::vector<mx::array> operator()(std::span<const TransformerInput> passes) const;
 
+  /// What the blocks keep of reference pictures, evaluated; `rope` is that of their tokens alone.
+  ///
+  /// Shapes   tokens [1, R, in_channels]
+  KvCache read_references(const mx::array& tokens, const nn::RopeTables& rope) const;
+
   nn::RopeTables rope(int text_length, const std::vector<nn::PositionId>& image_ids) const {
     return stem_.rope(text_length, image_ids);
   }
@@ -39,11 +44,8 @@ class StreamedTransformer {
  private:
   struct Pass;
   template <typename Block, typename Run>
-  void run_block(const Block& block, std::vector<Pass>& passes, bool evaluates,
-                 const Run& run) const;
-  template <typename Block, typename Run>
   void run_blocks(const std::vector<Block>& resident, std::size_t begin, std::size_t end,
-                  std::vector<Pass>& passes, const Run& run) const;
+                  const Run& run) const;
 
   LoadOptions options_;
   Transformer stem_;                  ///< What is in no block, and the blocks that stay.

@@ -10,10 +10,20 @@
 
 namespace klein::flux2 {
 
+/// What the blocks keep of reference pictures that see nothing but one another, at timestep 0:
+/// good for every prompt, timestep and seed.
+///
+/// Source   diffusers transformer_flux2.py, Flux2KVCache, whose extracting step computes the same
+///          in one pass with the picture
+struct KvCache {
+  std::vector<KeyValues> double_blocks, single_blocks;
+};
+
 /// What one pass through the transformer reads; see Transformer.
 struct TransformerInput {
   mx::array latents, prompt_embeds, timestep;
   nn::RopeTables rope;
+  const KvCache* references = nullptr;
 };
 
 /// The FLUX.2 transformer: noisy latent tokens and a prompt to the velocity of each token.
