@@ -178,8 +178,8 @@ void add_memory_flags(CLI::App& command, EngineOptions& options) {
                 "GB of freed memory that a GPU keeps [MLX's own limit; 1 with --low-ram]");
 }
 
-void add_size_flags(CLI::App& command, GenerateRequest& request,
-                    std::optional<double>* width_scale, std::optional<double>* height_scale) {
+void add_size_flags(CLI::App& command, GenerateRequest& request, std::optional<double>* width_scale,
+                    std::optional<double>* height_scale) {
   const auto add = [&](const char* flag, std::optional<int>& pixels, std::optional<double>* scale) {
     add_value(command, flag, value::kNumber,
               scale ? "Pixels, times the picture's own as 2x, or auto [the picture's, the model's]"

@@ -28,7 +28,7 @@ struct GenerateOptions {
   std::optional<std::string> prompt_flag;            ///< `-` is standard input.
   std::optional<std::filesystem::path> prompt_file;  ///< Read again for every picture.
   std::vector<std::uint64_t> seeds;
-  std::optional<int> auto_seeds;  ///< How many seeds to draw.
+  std::optional<int> auto_seeds;                    ///< How many seeds to draw.
   std::optional<double> width_scale, height_scale;  ///< Of the picture's own sides.
   std::filesystem::path output = "image.png";
   std::optional<std::filesystem::path> stepwise_folder;  ///< Gets a picture after every step.

@@ -55,9 +55,9 @@ InitImage init_image(const Words& words) {
                 fmt::format("expected one picture and a strength behind --image, got {} words",
                             words.size()),
                 "Several pictures are for klein edit --image-paths.");
-  return {io::load_picture(words.front()),
-          words.size() == 2 ? parse_double(words[1], "the strength of --image")
-                            : InitImage{}.strength};
+  return {io::load_picture(words.front()), words.size() == 2
+                                               ? parse_double(words[1], "the strength of --image")
+                                               : InitImage{}.strength};
 }
 
 Margins parse_margins(const std::string& text) {
@@ -107,10 +107,9 @@ void add_init_image_flags(CLI::App& command, PictureOptions& o) {
           "Picture to begin from, and how near to stay to it, 0 to 1 [0.4]")
       ->type_name(value::kFile);
   add_path(command, "--image-path", o.init_path, "The same for mflux's scripts: the picture");
-  add_value(command, "--image-strength", value::kNumber, "and how near to stay to it [0.4]",
-            [&o](const std::string& text) {
-              o.init_strength = parse_double(text, "--image-strength");
-            });
+  add_value(
+      command, "--image-strength", value::kNumber, "and how near to stay to it [0.4]",
+      [&o](const std::string& text) { o.init_strength = parse_double(text, "--image-strength"); });
 }
 
 void add_reference_flags(CLI::App& command, PictureOptions& o, GenerateRequest& request) {
@@ -125,13 +124,12 @@ void add_reference_flags(CLI::App& command, PictureOptions& o, GenerateRequest& 
           "Pictures that the prompt speaks of, as image 1, image 2, ...")
       ->required()
       ->type_name(value::kFile);
-  add_choice(command, "--kv-cache", {"auto", "on", "off"},
-             "Read the pictures once for all steps [auto: with models made for it]",
-             [&request](std::size_t i) {
-               request.kv_cache = i == 0   ? KvCaching::automatic
-                                  : i == 1 ? KvCaching::on
-                                           : KvCaching::off;
-             });
+  add_choice(
+      command, "--kv-cache", {"auto", "on", "off"},
+      "Read the pictures once for all steps [auto: with models made for it]",
+      [&request](std::size_t i) {
+        request.kv_cache = i == 0 ? KvCaching::automatic : i == 1 ? KvCaching::on : KvCaching::off;
+      });
 }
 
 void add_inpaint_flags(CLI::App& command, PictureOptions& o) {
@@ -142,24 +140,23 @@ void add_inpaint_flags(CLI::App& command, PictureOptions& o) {
       ->required()
       ->take_last()
       ->type_name(value::kFile);
-  add_path(command, "--mask", o.mask,
-           "White is painted anew [what is transparent in the picture]");
-  add_value(command, "--strength", value::kNumber,
-            "Share of the steps that is done; 1 forgets what was there [0.8]",
-            [&o](const std::string& text) { o.inpaint.strength = parse_double(text, "--strength"); });
+  add_path(command, "--mask", o.mask, "White is painted anew [what is transparent in the picture]");
+  add_value(
+      command, "--strength", value::kNumber,
+      "Share of the steps that is done; 1 forgets what was there [0.8]",
+      [&o](const std::string& text) { o.inpaint.strength = parse_double(text, "--strength"); });
   add_path(command, "--reference", o.reference, "Another picture to look at");
   add_value(command, "--padding-mask-crop", value::kNumber,
             "Work on the mask's surroundings alone, so many pixels wide",
             [&o](const std::string& text) {
               o.inpaint.canvas.padding_mask_crop = parse_int(text, "--padding-mask-crop");
             });
-  add_choice(command, "--preserve", {"none", "exact", "blend"},
-             "Bring back every pixel that is not painted anew; blend hides the seam [blend with --expand]",
-             [&o](std::size_t i) {
-               o.inpaint.preserve = i == 0   ? Preserve::none
-                                    : i == 1 ? Preserve::exact
-                                             : Preserve::blend;
-             });
+  add_choice(
+      command, "--preserve", {"none", "exact", "blend"},
+      "Bring back every pixel that is not painted anew; blend hides the seam [blend with --expand]",
+      [&o](std::size_t i) {
+        o.inpaint.preserve = i == 0 ? Preserve::none : i == 1 ? Preserve::exact : Preserve::blend;
+      });
   command.add_flag("--soft-mask", o.inpaint.canvas.soft,
                    "Take greys of the mask as they are instead of black or white");
   add_value(command, "--expand", "L,T,R,B",
@@ -170,8 +167,7 @@ void add_inpaint_flags(CLI::App& command, PictureOptions& o) {
 int scaled_side(double scale, bool is_width, const GenerateRequest& request) {
   const auto* picture = picture_to_scale(request);
   if (picture == nullptr)
-    throw Error(ErrorKind::usage,
-                fmt::format("expected pixels or auto, got the scale {}x", scale),
+    throw Error(ErrorKind::usage, fmt::format("expected pixels or auto, got the scale {}x", scale),
                 "A scale needs a picture to scale, and there is none.");
   const double side = scale * (is_width ? picture->width : picture->height);
   if (side < kPixelsPerToken || side > kMostPixels)

@@ -16,12 +16,12 @@ namespace klein::cli {
 
 /// The pictures of a command line, as they were typed; they are read when it is settled.
 struct PictureOptions {
-  std::vector<std::string> init_words;               ///< --image FILE [STRENGTH]
-  std::optional<std::filesystem::path> init_path;    ///< --image-path
-  std::optional<double> init_strength;               ///< --image-strength
-  std::vector<std::filesystem::path> references;     ///< --image-paths
+  std::vector<std::string> init_words;                            ///< --image FILE [STRENGTH]
+  std::optional<std::filesystem::path> init_path;                 ///< --image-path
+  std::optional<double> init_strength;                            ///< --image-strength
+  std::vector<std::filesystem::path> references;                  ///< --image-paths
   std::optional<std::filesystem::path> picture, mask, reference;  ///< Of inpainting.
-  InpaintRequest inpaint;  ///< Without its pictures.
+  InpaintRequest inpaint;                                         ///< Without its pictures.
 
   /// Asked for a last word behind a list of files that is none; whether it took it.
   std::function<bool(const std::string&)> take_prompt = {};
@@ -39,7 +39,8 @@ void add_init_image_flags(CLI::App& command, PictureOptions& options);
 /// --image-paths FILE..., --kv-cache.
 void add_reference_flags(CLI::App& command, PictureOptions& options, GenerateRequest& request);
 
-/// --image, --mask, --strength, --reference, --padding-mask-crop, --preserve, --soft-mask, --expand.
+/// --image, --mask, --strength, --reference, --padding-mask-crop, --preserve, --soft-mask,
+/// --expand.
 void add_inpaint_flags(CLI::App& command, PictureOptions& options);
 
 /// A side of a picture that was asked for as a multiple of another one's, in whole tokens.

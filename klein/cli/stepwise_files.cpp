@@ -14,8 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kFrameSide = 512;     // at most; the sheet is for looking at
-constexpr int kSheetSide = 8192;    // at most
+constexpr int kFrameSide = 512;   // at most; the sheet is for looking at
+constexpr int kSheetSide = 8192;  // at most
 constexpr int kMostColumns = 8;
 
 io::Image shrunk(const io::Image& image, int side) {
@@ -56,9 +56,9 @@ StepwiseFiles::StepwiseFiles(fs::path folder, bool overwrite)
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error || !fs::is_directory(folder_, error))
-    throw Error(ErrorKind::io, fmt::format("cannot make the folder ({}): {}",
-                                           error ? error.message() : "a file has its name",
-                                           folder_.string()));
+    throw Error(ErrorKind::io,
+                fmt::format("cannot make the folder ({}): {}",
+                            error ? error.message() : "a file has its name", folder_.string()));
 }
 
 void StepwiseFiles::start(std::uint64_t seed) {

@@ -28,8 +28,8 @@ void check_pictures(const GenerateRequest& request) {
   if (tasks > 1)
     refuse("expected reference pictures, a picture to begin from or one to inpaint, got several",
            "Ask for one after the other.");
-  if (request.init_image && !(request.init_image->strength >= 0.0 &&
-                              request.init_image->strength <= 1.0))
+  if (request.init_image &&
+      !(request.init_image->strength >= 0.0 && request.init_image->strength <= 1.0))
     refuse(fmt::format("expected a strength of 0 to 1, got {}", request.init_image->strength));
   if (request.inpaint && !(request.inpaint->strength > 0.0 && request.inpaint->strength <= 1.0))
     refuse(fmt::format("expected a strength above 0 and at most 1, got {}",

@@ -11,6 +11,7 @@
 #include "klein/models/flux2/latents.h"
 #include "klein/sampling/guidance.h"
 #include "klein/tokenizer/prompt_tokens.h"
+#include "parity/pipelines.h"
 #include "support/json.h"
 #include "support/tensors.h"
 #include "unit/io/support.h"
@@ -19,18 +20,14 @@ namespace klein {
 namespace {
 
 namespace fs = std::filesystem;
+using test::kBfloat16Run;
+using test::kFloat32Run;
+using test::kPipelineFloat32;
+using test::model;
+using test::open_pipeline;
+using test::picture_difference;
 using test::position_ids;
-
-/// Whole pipelines collect the roundings of some hundred layers.
-constexpr float kPipelineFloat32 = 1e-4f;
-
-fs::path model(const std::string& name) {
-  return fs::path(KLEIN_TEST_FIXTURES) / "models" / name;
-}
-
-flux2::Pipeline open_pipeline(const std::string& name, mx::Dtype dtype) {
-  return {flux2::Checkpoint::read({.model = model(name)}), {.dtype = dtype}};
-}
+using test::Tolerance;
 
 GenerateRequest request_of(const nlohmann::json& run) {
   GenerateRequest request;
@@ -45,31 +42,6 @@ GenerateRequest request_of(const nlohmann::json& run) {
   if (run.contains("sigmas")) request.sigmas = run["sigmas"].get<std::vector<float>>();
   return request;
 }
-
-/// Mean and largest difference of 8-bit pictures.
-std::pair<double, int> picture_difference(const io::Image& image, const mx::array& want,
-                                          int index) {
-  auto levels = mx::contiguous(mx::take(want, index, 0));
-  mx::eval(levels);
-  REQUIRE(levels.shape() == mx::Shape{image.height, image.width, 3});
-  const auto* pixels = levels.data<std::uint8_t>();
-  double sum = 0.0;
-  int worst = 0;
-  for (std::size_t i = 0; i < image.rgb.size(); ++i) {
-    const int difference = std::abs(static_cast<int>(image.rgb[i]) - static_cast<int>(pixels[i]));
-    sum += difference;
-    worst = std::max(worst, difference);
-  }
-  return {sum / static_cast<double>(image.rgb.size()), worst};
-}
-
-struct Tolerance {
-  float embeds, latents;
-  double mean_levels;
-  int worst_levels;
-};
-constexpr Tolerance kFloat32{kPipelineFloat32, kPipelineFloat32, 0.05, 1};
-constexpr Tolerance kBfloat16{2e-2f, 3e-2f, 2.0, 20};
 
 void check_run(const std::string& name, const std::string& fixture_name, mx::Dtype dtype,
                const Tolerance& tolerance, const std::string& model_name = {}) {
@@ -161,25 +133,25 @@ TEST_SUITE("parity/pipeline") {
   }
 
   TEST_CASE("a distilled picture equals diffusers at every stage") {
-    check_run("distilled", "distilled", mx::float32, kFloat32);
-    check_run("distilled", "distilled_bf16", mx::bfloat16, kBfloat16);
+    check_run("distilled", "distilled", mx::float32, kFloat32Run);
+    check_run("distilled", "distilled_bf16", mx::bfloat16, kBfloat16Run);
   }
 
   TEST_CASE("a sharded bfloat16 checkpoint draws the same picture") {
-    check_run("distilled", "distilled_bf16", mx::bfloat16, kBfloat16, "tiny-sharded");
+    check_run("distilled", "distilled_bf16", mx::bfloat16, kBfloat16Run, "tiny-sharded");
   }
 
   TEST_CASE("a picture with classifier-free guidance equals diffusers") {
-    check_run("base_cfg", "base_cfg", mx::float32, kFloat32);
-    check_run("base_cfg", "base_cfg_bf16", mx::bfloat16, kBfloat16);
-    check_run("base_negative", "base_negative", mx::float32, kFloat32);
-    check_run("base_guidance_one", "base_guidance_one", mx::float32, kFloat32);
+    check_run("base_cfg", "base_cfg", mx::float32, kFloat32Run);
+    check_run("base_cfg", "base_cfg_bf16", mx::bfloat16, kBfloat16Run);
+    check_run("base_negative", "base_negative", mx::float32, kFloat32Run);
+    check_run("base_guidance_one", "base_guidance_one", mx::float32, kFloat32Run);
   }
 
   TEST_CASE("own sigmas and unusual prompts equal diffusers") {
     for (const std::string name :
          {"custom_sigmas", "empty_prompt", "long_prompt", "unusual_prompt"})
-      check_run(name, name, mx::float32, kFloat32);
+      check_run(name, name, mx::float32, kFloat32Run);
   }
 
   TEST_CASE("token ids equal those of the pipeline's tokenizer") {

@@ -41,12 +41,12 @@ struct MemoryOptions {
 /// One request, as far as its memory is concerned.
 struct Workload {
   int text_tokens = 512, rows = 0, columns = 0;  ///< Tokens of a picture.
-  int reference_tokens = 0;       ///< Of pictures that the transformer sees beside.
+  int reference_tokens = 0;                      ///< Of pictures that the transformer sees beside.
   bool keeps_references = false;  ///< Their keys and values, in place of reading them every step.
   int encoded_rows = 0, encoded_columns = 0;  ///< Pixels of the largest picture that is encoded.
   int batch = 1;
-  int passes = 1;       ///< 2 with guidance.
-  bool encodes = true;  ///< Whether a prompt has to be encoded.
+  int passes = 1;                ///< 2 with guidance.
+  bool encodes = true;           ///< Whether a prompt has to be encoded.
   bool needs_vae_early = false;  ///< For pictures to encode, or previews.
   VaeTiling vae_tiling = VaeTiling::automatic;
   NextRequest next = NextRequest::any;

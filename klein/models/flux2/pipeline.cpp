@@ -201,15 +201,13 @@ Pipeline::Conditioning Pipeline::condition(const GenerateRequest& request, const
 
   const int length = plan.rows * plan.columns;
   const auto& tokens = conditioning.references.tokens;
-  const auto clean = plan.canvas
-                         ? mx::slice(tokens, {0, 0, 0}, {1, length, tokens.shape(2)})
-                         : picture_tokens(*vae_, *plan.picture, options_.dtype, how);
+  const auto clean = plan.canvas ? mx::slice(tokens, {0, 0, 0}, {1, length, tokens.shape(2)})
+                                 : picture_tokens(*vae_, *plan.picture, options_.dtype, how);
   const float sigma = plan.schedule.sigmas[static_cast<std::size_t>(plan.first_step)];
   const auto noise = conditioning.latents;
   if (plan.canvas)
     conditioning.held = HeldTokens{
-        clean, noise,
-        mask_tokens(plan.canvas->mask, 2 * checkpoint_.vae.scale(), options_.dtype)};
+        clean, noise, mask_tokens(plan.canvas->mask, 2 * checkpoint_.vae.scale(), options_.dtype)};
   // Latents that inpainting is given are its beginning as well as its noise, as in diffusers.
   if (!(plan.canvas && plan.latents))
     conditioning.latents = sampling::scale_noise(clean, sigma, noise);
@@ -248,12 +246,11 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
 
   for (auto i = static_cast<std::size_t>(plan.first_step); i < timesteps.size(); ++i) {
     // Rounded to the dtype of the latents before the division, as the reference does.
-    const auto t = mx::full({batch}, timesteps[i], options_.dtype) /
-                   mx::array(1000.0f, options_.dtype);
-    const auto input =
-        reads_references
-            ? mx::concatenate({latents, mx::repeat(references.tokens, batch, 0)}, 1)
-            : latents;
+    const auto t =
+        mx::full({batch}, timesteps[i], options_.dtype) / mx::array(1000.0f, options_.dtype);
+    const auto input = reads_references
+                           ? mx::concatenate({latents, mx::repeat(references.tokens, batch, 0)}, 1)
+                           : latents;
     std::vector<TransformerInput> passes{{input, prompts.positive, t, positive_rope, cache}};
     if (prompts.negative) passes.push_back({input, *prompts.negative, t, negative_rope, cache});
     auto velocity = (*transformer_)(passes);
@@ -362,8 +359,8 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   }
 
   if (!memory.load_at_once) load({transformer}, {});
-  const auto latents = denoise(request, plan, prompts, std::move(conditioning), memory.decode,
-                               result, progress);
+  const auto latents =
+      denoise(request, plan, prompts, std::move(conditioning), memory.decode, result, progress);
   expect_finite(latents);
   if (request.save_latents)
     write_tensor(*request.save_latents, "latents", mx::astype(latents, mx::float32),
@@ -380,8 +377,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   result.images = decode(latents, plan, memory.decode);
   if (plan.canvas) {
     const auto& task = *request.inpaint;
-    const auto preserve =
-        task.preserve.value_or(task.expand ? Preserve::blend : Preserve::none);
+    const auto preserve = task.preserve.value_or(task.expand ? Preserve::blend : Preserve::none);
     for (auto& image : result.images) image = finish(*plan.canvas, image, preserve);
   }
   result.width = result.images.front().width;

@@ -130,11 +130,11 @@ class Planner {
     const int wanted = asked.value_or(checkpoint_.vae.sample_size);
     const int floored = wanted / side_ * side_;
     if (floored < 1)
-      throw Error(ErrorKind::usage, fmt::format("expected a {} of at least {} pixels, got {}", name,
-                                                side_, wanted));
+      throw Error(ErrorKind::usage,
+                  fmt::format("expected a {} of at least {} pixels, got {}", name, side_, wanted));
     if (floored != wanted)
-      plan_.warnings.push_back(fmt::format("{} {} is not a multiple of {}, using {}", name, wanted,
-                                           side_, floored));
+      plan_.warnings.push_back(
+          fmt::format("{} {} is not a multiple of {}, using {}", name, wanted, side_, floored));
     return floored;
   }
 
@@ -172,7 +172,8 @@ class Planner {
     if (request_.init_image && plan_.picture)  // mflux's rule
       plan_.first_step = std::max(1, static_cast<int>(all * request_.init_image->strength));
     if (request_.inpaint) {  // diffusers' rule
-      plan_.first_step = static_cast<int>(all - std::min(all * request_.inpaint->strength, 1.0 * all));
+      plan_.first_step =
+          static_cast<int>(all - std::min(all * request_.inpaint->strength, 1.0 * all));
       if (plan_.first_step >= all)
         throw Error(ErrorKind::usage,
                     fmt::format("expected a strength that leaves at least one of {} steps, got {}",

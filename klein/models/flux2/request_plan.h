@@ -23,10 +23,10 @@ struct RequestPlan {
   int first_step = 0;                ///< Steps before it are skipped, with a picture to begin from.
   std::optional<mx::array> latents;  ///< From the request's file, [B, C, rows, columns].
 
-  std::vector<io::Image> references;       ///< Sides are multiples of a token's.
-  std::optional<io::Image> picture;        ///< To begin from, of the result's size.
-  std::optional<Canvas> canvas;            ///< Of inpainting; its picture is `picture`.
-  bool kv_cache = false;                   ///< References are read once, by themselves.
+  std::vector<io::Image> references;  ///< Sides are multiples of a token's.
+  std::optional<io::Image> picture;   ///< To begin from, of the result's size.
+  std::optional<Canvas> canvas;       ///< Of inpainting; its picture is `picture`.
+  bool kv_cache = false;              ///< References are read once, by themselves.
   std::vector<std::string> warnings;
 
   int batch() const { return latents ? latents->shape(0) : 1; }
