@@ -52,7 +52,8 @@ def inpaint(name, model, picture, mask, steps, strength, seed=11, guidance=None,
         if reference:
             out["reference_tokens"] = tokens[:, x0.shape[1]:]
         config = {"model": model, "steps": steps, "strength": strength,
-                  "first_step": len(out["timesteps"]) - sum(k.startswith("latents_") for k in out), "image": file_of(picture), "mask": file_of(mask)}
+                  "first_step": len(out["timesteps"]) - sum(k.startswith("latents_") for k in out), "image": file_of(picture),
+                  "mask": file_of(mask)}
         config |= {} if given else {"seed": seed}
         config |= {"guidance": guidance} if guidance else {}
         config |= {"reference": file_of(reference)} if reference else {}
