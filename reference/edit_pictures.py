@@ -68,7 +68,7 @@ def soft_mask(name, width, height, box, softness):
 
 MASKS = {
     "scene_soft": (70, 53, (33, 15, 48, 38), 12),
-    "yard_small": (58, 45, (33, 22, 45, 31), 3),
+    "yard_small": (58, 45, (24, 17, 42, 30), 4),
     "yard_soft": (58, 45, (14, 0, 40, 25), 9),
     "yard_high": (58, 45, (26, 0, 35, 45), 2),  # as high as the picture: no crop has the aspect of the result
     "sticker_corner": (61, 40, (0, 18, 33, 40), 0),
