@@ -1,7 +1,9 @@
 // klein bench: how fast a model runs here, and how fast this machine could.
 
 #include <memory>
+#include <optional>
 #include <ostream>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -21,11 +23,13 @@ namespace klein::cli {
 namespace {
 
 constexpr double kTera = 1e12;
+constexpr int kMostReferences = 16;
 
 struct Options {
   EngineOptions engine;
   LoraFlags loras;
   GenerateRequest request;
+  std::optional<int> references;  ///< How many pictures an edit sees.
   bool quiet = false;
   bool json = false;
 };
@@ -76,6 +80,35 @@ void print_table(const BenchReport& report, const ModelInfo& info, const Options
                      static_cast<double>(picture.peak_memory_bytes) / 1e9);
 }
 
+/// What reference pictures cost beside a step without them.
+void print_edit(const BenchReport& report, std::ostream& out) {
+  const auto& edit = *report.edit;
+  const double alone = report.best_step_seconds;
+  const auto line = [&](const char* name, double seconds) {
+    out << fmt::format("{:<32} {:>10.3f} {:>9.2f}x\n", name, seconds, seconds / alone);
+  };
+  out << fmt::format("\n{:<32} {:>10} {:>10}\n",
+                     fmt::format("step with {} {}", edit.references,
+                                 edit.references == 1 ? "reference" : "references"),
+                     "seconds", "of none");
+  line("read in every step", edit.step_seconds);
+  line("kept, first step", edit.first_step_seconds);
+  if (edit.kept_step_seconds > 0.0) line("kept, later steps", edit.kept_step_seconds);
+}
+
+/// Pictures of the size that is measured, of noise: what they show takes no time.
+std::vector<io::Picture> noise_pictures(int count, int width, int height) {
+  std::minstd_rand random(7);
+  std::vector<io::Picture> pictures(static_cast<std::size_t>(count));
+  for (auto& picture : pictures) {
+    picture.width = width;
+    picture.height = height;
+    picture.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3);
+    for (auto& value : picture.pixels) value = static_cast<std::uint8_t>(random() >> 8);
+  }
+  return pictures;
+}
+
 nlohmann::json to_json(const BenchReport& report, const ModelInfo& info, const Options& options) {
   const auto& picture = report.picture;
   auto seconds = nlohmann::json::object();
@@ -89,7 +122,14 @@ nlohmann::json to_json(const BenchReport& report, const ModelInfo& info, const O
   for (const auto& part : parts_of(report))
     if (part.flops > 0.0) speeds[part.name] = part.flops_per_sec() / kTera;
   speeds["gemm"] = report.gemm_flops_per_sec / kTera;
-  return {{"model", options.engine.model},
+  nlohmann::json edit;  // null where none was measured
+  if (report.edit)
+    edit = {{"references", report.edit->references},
+            {"step_seconds", report.edit->step_seconds},
+            {"kept_first_step_seconds", report.edit->first_step_seconds},
+            {"kept_step_seconds", report.edit->kept_step_seconds}};
+  return {{"edit", edit},
+          {"model", options.engine.model},
           {"device", info.device},
           {"dtype", name_of_dtype(options.engine.precision)},
           {"width", picture.width},
@@ -107,6 +147,9 @@ nlohmann::json to_json(const BenchReport& report, const ModelInfo& info, const O
 
 void run(Options& options, Context& context) {
   options.request.validate();
+  if (options.references && (*options.references < 1 || *options.references > kMostReferences))
+    throw Error(ErrorKind::usage, fmt::format("expected --edit to be 1 to {}, got {}",
+                                              kMostReferences, *options.references));
   std::vector<std::string> warnings;
   options.engine.loras = options.loras.choices(warnings);
   ProgressDisplay display(context.err, progress_form(options.quiet, context.terminal_columns()),
@@ -116,6 +159,11 @@ void run(Options& options, Context& context) {
     return !context.stop_requested();
   };
   const auto model = context.load_model(options.engine, show);
+  const int side = model.info.default_size;
+  if (options.references)
+    options.request.references =
+        noise_pictures(*options.references, options.request.width.value_or(side),
+                       options.request.height.value_or(side));
   const auto report = model.bench(options.request, show);
   display.finish();
   warnings.insert(warnings.end(), report.picture.warnings.begin(), report.picture.warnings.end());
@@ -127,6 +175,7 @@ void run(Options& options, Context& context) {
                 << '\n';
   else
     print_table(report, model.info, options, context.out);
+  if (!options.json && report.edit) print_edit(report, context.out);
 }
 
 }  // namespace
@@ -140,6 +189,8 @@ void add_bench_command(CLI::App& app, Context& context) {
   add_engine_flags(*command, o->engine);
   add_lora_flags(*command, o->loras);
   add_size_flags(*command, o->request);
+  add_int(*command, "--edit", o->references,
+          "Also with so many reference pictures of the same size, kept and not");
   command->add_flag("--quiet", o->quiet, "No progress");
   command->add_flag("--json", o->json, "Print one JSON object instead of a table");
   command->callback([o, &context] { run(*o, context); });

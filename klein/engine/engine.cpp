@@ -52,6 +52,19 @@ double gemm_flops_per_sec(const flux2::TransformerConfig& c, int tokens, mx::Dty
   return 2.0 * tokens * in * out / best_secs;
 }
 
+/// Where the time of a picture with references goes.
+EditBench bench_edit(flux2::Pipeline& pipeline, GenerateRequest request,
+                     const ProgressCallback& progress) {
+  EditBench bench{.references = static_cast<int>(request.references.size())};
+  request.kv_cache = KvCaching::off;
+  bench.step_seconds = std::ranges::min(pipeline.generate(request, progress).step_seconds);
+  request.kv_cache = KvCaching::on;
+  const auto kept = pipeline.generate(request, progress).step_seconds;
+  bench.first_step_seconds = kept.front();
+  bench.kept_step_seconds = kept.size() > 1 ? *std::min_element(kept.begin() + 1, kept.end()) : 0.0;
+  return bench;
+}
+
 }  // namespace
 
 struct Engine::Impl {
@@ -146,7 +159,9 @@ BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback
     return translated([&] {
       const auto& checkpoint = impl_->pipeline_->checkpoint();
       BenchReport report;
-      report.picture = impl_->generate(request, progress);
+      auto plain = request;
+      plain.references.clear();
+      report.picture = impl_->generate(plain, progress);
       report.best_step_seconds = std::ranges::min(report.picture.step_seconds);
 
       const int scale = checkpoint.vae.scale();
@@ -159,6 +174,8 @@ BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback
       report.decode_flops = flux2::decode_flops(checkpoint.vae, rows, columns);
       report.gemm_flops_per_sec = gemm_flops_per_sec(checkpoint.transformer, text + image,
                                                      mlx_dtype(impl_->options_.precision));
+      if (!request.references.empty())
+        report.edit = bench_edit(*impl_->pipeline_, request, progress);
       return report;
     });
   });

@@ -59,14 +59,23 @@ struct ModelInfo {
   std::string device;    ///< "cpu" or "gpu".
 };
 
+/// What reference pictures cost: the fastest step that sees them in each way.
+struct EditBench {
+  int references = 0;
+  double step_seconds = 0.0;        ///< Read in every step.
+  double kept_step_seconds = 0.0;   ///< Kept, from the second step on.
+  double first_step_seconds = 0.0;  ///< Kept: the first step, which reads them.
+};
+
 /// How fast a model runs, and how fast it could.
 struct BenchReport {
-  GenerateResult picture;           ///< One whole picture; its seconds and peak memory.
-  double text_flops = 0.0;          ///< Floating-point operations of the text encoder's pass,
-  double step_flops = 0.0;          ///< of one denoising step,
-  double decode_flops = 0.0;        ///< and of the decoder.
-  double best_step_seconds = 0.0;   ///< The fastest step of the picture.
-  double gemm_flops_per_sec = 0.0;  ///< Of one large matrix product with the model's own shapes.
+  GenerateResult picture;              ///< One whole picture; its seconds and peak memory.
+  double text_flops = 0.0;             ///< Floating-point operations of the text encoder's pass,
+  double step_flops = 0.0;             ///< of one denoising step,
+  double decode_flops = 0.0;           ///< and of the decoder.
+  double best_step_seconds = 0.0;      ///< The fastest step of the picture.
+  double gemm_flops_per_sec = 0.0;     ///< Of one large matrix product with the model's own shapes.
+  std::optional<EditBench> edit = {};  ///< Where the request has references; `picture` has none.
 };
 
 /// A loaded model on a thread of its own: text in, pictures out.
@@ -102,7 +111,8 @@ class Engine {
   ///          Error(format) for weights that are broken; Error(io), Error(cancelled)
   SaveResult save(const SaveRequest& request, const ProgressCallback& progress = {});
 
-  /// Makes one picture and measures the machine's matrix products beside it.
+  /// Makes one picture and measures the machine's matrix products beside it; with references two
+  /// more, which see them.
   BenchReport bench(const GenerateRequest& request, const ProgressCallback& progress = {});
 
  private:

@@ -58,6 +58,32 @@ GenerateRequest request_of(const nlohmann::json& run, const test::Fixture& f,
   return request;
 }
 
+/// What the transformer reads of the references, from the files on.
+void check_reference_tokens(const std::string& name, float tolerance = 1e-5f) {
+  const auto run = test::fixture_json("edit/" + name);
+  const auto f = test::fixture("edit/" + name);
+  const io::test::TempDir folder;
+  const auto checkpoint = flux2::Checkpoint::read({.model = test::model(run.at("model"))});
+  const auto plan = flux2::plan_request(request_of(run, f, folder.path()), checkpoint);
+  const auto vae = checkpoint.load_vae({.dtype = mx::float32});
+  flux2::ReferenceTokens references;
+  for (std::size_t i = 0; i < plan.references.size(); ++i) {
+    const auto& picture = plan.references[i];
+    append(references, picture_tokens(vae, picture, mx::float32, {}), picture.height / 16,
+           picture.width / 16, static_cast<int>(i));
+  }
+  auto tokens = references.tokens;
+  auto ids = references.ids;
+  if (f.has("reference_rows")) {
+    const auto rows = test::integers(f["reference_rows"]);
+    tokens = mx::take(tokens, mx::array(rows.begin(), {static_cast<int>(rows.size())}), 1);
+    ids.clear();
+    for (const int row : rows) ids.push_back(references.ids.at(static_cast<std::size_t>(row)));
+  }
+  test::check_close(tokens, f["reference_tokens"], tolerance, name + " reference tokens");
+  CHECK(ids == test::position_ids(f["reference_ids"]));
+}
+
 /// Draws one case and compares its latents and its picture; with a crop the picture is another one,
 /// see tests/unit/pipeline/canvas_test.cpp.
 GenerateResult check_case(const std::string& name, mx::Dtype dtype = mx::float32,
@@ -91,6 +117,14 @@ GenerateResult check_case(const std::string& name, mx::Dtype dtype = mx::float32
 }
 
 TEST_SUITE("parity/edit") {
+  TEST_CASE("references of any size and mode become diffusers' tokens at its places") {
+    for (const std::string name :
+         {"edit_one", "edit_two", "edit_four", "edit_modes", "edit_base_cfg", "kv_two"})
+      check_reference_tokens(name);
+    // With 16 million values a channel group torch itself is 2.5e-5 away from float64.
+    check_reference_tokens("edit_large", 5e-5f);
+  }
+
   TEST_CASE("edits with references of odd sizes and modes equal diffusers") {
     for (const std::string name :
          {"edit_one", "edit_two", "edit_four", "edit_modes", "edit_base_cfg", "edit_latents"})

@@ -39,8 +39,8 @@ TEST_SUITE("cli/error_report") {
       return std::string(error->what()) + " | " + error->hint();
     };
     CHECK(message({}) == "expected a command, got none | Run `klein --help`.");
-    CHECK(message({"edit", "x"}) ==
-          "expected a command of klein, got \"edit\" | Run `klein --help`.");
+    CHECK(message({"paint", "x"}) ==
+          "expected a command of klein, got \"paint\" | Run `klein --help`.");
     CHECK(message({"--quiet"}) ==
           "expected a flag of klein, got \"--quiet\" | Run `klein --help`.");
     CHECK(message({"bench", "--foo"}) ==

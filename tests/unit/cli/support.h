@@ -77,6 +77,12 @@ struct FakeProgram {
     report(Stage::load, 4);
     report(Stage::encode_text, 1);
     report(Stage::denoise, steps);
+    const io::Image pixel{.width = 2, .height = 1, .rgb = {1, 2, 3, 4, 5, 6}};
+    for (int step = 1; step <= steps && request.preview; ++step)
+      request.preview(
+          {.step = step,
+           .steps = steps,
+           .images = std::vector<io::Image>(static_cast<std::size_t>(pictures), pixel)});
     report(Stage::decode, 1);
     GenerateResult result;
     result.width = request.width.value_or(info.default_size);
@@ -91,8 +97,7 @@ struct FakeProgram {
     result.peak_memory_bytes = 1000;
     result.memory = memory;
     result.warnings = warnings;
-    for (int i = 0; i < pictures; ++i)
-      result.images.push_back({.width = 2, .height = 1, .rgb = {1, 2, 3, 4, 5, 6}});
+    for (int i = 0; i < pictures; ++i) result.images.push_back(pixel);
     return result;
   }
 

@@ -172,6 +172,33 @@ TEST_SUITE("models/memory_plan") {
           "transformer dropped before the decoder, decoded in strips of 64 rows");
   }
 
+  TEST_CASE("references take room in every step, kept ones as keys and values") {
+    auto work = picture(100 * kGB);
+    const auto alone = plan(work);
+    work.reference_tokens = 4096;
+    work.encoded_rows = work.encoded_columns = 1024;
+    work.needs_vae_early = true;
+    const auto seen = plan(work);
+    CHECK(seen.step_bytes > alone.step_bytes + 4096 * (8 + 9) * 3072 * 2);
+    CHECK(seen.encode_bytes > 0);
+    CHECK(seen.encode.estimated_bytes > 0);
+    work.keeps_references = true;
+    const auto kept = plan(work);
+    // 25 blocks of 4096 tokens of 3072 keys and as many values in bfloat16 are 1.26 GB.
+    CHECK(kept.step_bytes > alone.step_bytes + 1258 * kMB);
+    CHECK(kept.step_bytes < seen.step_bytes + 1258 * kMB);
+
+    // Where they do not fit beside the weights, blocks are streamed for them.
+    work = picture(8 * kGB);
+    const int streamed = plan(work).streamed_blocks;
+    work.reference_tokens = 4096;
+    work.keeps_references = true;
+    work.encoded_rows = work.encoded_columns = 1024;
+    work.needs_vae_early = true;
+    CHECK(plan(work).streamed_blocks > streamed);
+    CHECK(plan(work).fits());
+  }
+
   TEST_CASE("what cannot fit is refused with what it takes and what to do") {
     const MemoryPlan p{.step_bytes = 2'500 * kMB, .budget_bytes = 900 * kMB};
     const auto refusal = [&](const Workload& work, bool is_given) {

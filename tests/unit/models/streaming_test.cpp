@@ -61,6 +61,54 @@ TEST_SUITE("models/streaming") {
     }
   }
 
+  TEST_CASE("kept references are those of every prompt, timestep and number of streamed blocks") {
+    const auto c = tiny();
+    const int blocks = c.transformer.num_layers + c.transformer.num_single_layers;
+    for (const auto dtype : {mx::float32, mx::bfloat16}) {
+      const LoadOptions options{.dtype = dtype};
+      const auto whole = c.load_transformer(options);
+      const StreamedTransformer resident(c, options, blocks);
+      auto first = input(c, whole, dtype, 1), second = input(c, whole, dtype, 2);
+      const auto& picture = first.latents;
+      std::vector<nn::PositionId> places;
+      for (int i = 0; i < picture.shape(1); ++i) places.push_back({10, i / 3, i % 3, 0});
+      const auto cache = resident.read_references(picture, resident.rope(0, places));
+      first.references = second.references = &cache;
+      const auto want = resident(std::vector{first, second});
+      CHECK_FALSE(same_numbers(
+          want[0], whole(first.latents, first.prompt_embeds, first.timestep, first.rope)));
+      // A pass with the references is the same beside others and alone.
+      CHECK(same_numbers(want[1], resident(std::vector{second})[0]));
+      for (int kept = 0; kept < blocks; ++kept) {
+        const StreamedTransformer streamed(c, options, kept);
+        const auto again = streamed.read_references(picture, streamed.rope(0, places));
+        first.references = second.references = &again;
+        const auto velocities = streamed(std::vector{first, second});
+        CHECK(same_numbers(velocities[0], want[0]));
+        CHECK(same_numbers(velocities[1], want[1]));
+      }
+    }
+  }
+
+  TEST_CASE("a batch shares the references of one picture") {
+    const auto c = tiny();
+    const LoadOptions options{.dtype = mx::float32};
+    const auto whole = c.load_transformer(options);
+    const StreamedTransformer transformer(c, options, 100);
+    auto one = input(c, whole, mx::float32, 1), two = input(c, whole, mx::float32, 2);
+    std::vector<nn::PositionId> places;
+    for (int i = 0; i < one.latents.shape(1); ++i) places.push_back({10, i, 0, 0});
+    const auto cache = transformer.read_references(one.latents, transformer.rope(0, places));
+    one.references = two.references = &cache;
+    const auto alone = transformer(std::vector{one, two});
+    TransformerInput both{mx::concatenate({one.latents, two.latents}, 0),
+                          mx::concatenate({one.prompt_embeds, two.prompt_embeds}, 0),
+                          mx::array({0.75f, 0.75f}), one.rope, &cache};
+    const auto together = transformer(std::vector{both})[0];
+    auto difference = mx::max(mx::abs(together - mx::concatenate({alone[0], alone[1]}, 0)));
+    CHECK(difference.item<float>() < 1e-5f);
+  }
+
   TEST_CASE("a streamed text encoder computes what the whole one does, bit for bit") {
     const auto c = tiny();
     const std::vector<qwen3::TokenRow> prompts{{.ids = {1, 2, 3, 4, 5, 0}, .length = 5},
