@@ -19,6 +19,7 @@ PARTS = {
     "pipeline": "pipeline_fixtures",
     "published_slice": "published_slice",
     "lora": "lora_fixtures",
+    "pictures": "picture_fixtures",
 }
 
 
