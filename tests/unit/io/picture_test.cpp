@@ -149,7 +149,7 @@ TEST_SUITE("io/picture") {
       const std::string file = file_of(name);
       for (std::size_t kept = 0; kept + 20 < file.size(); ++kept) {
         try {
-          CHECK_NOTHROW(expect_whole(decoded(file.substr(0, kept))));
+          expect_whole(decoded(file.substr(0, kept)));
         } catch (const Error& error) {
           CHECK(error.kind() == ErrorKind::format);
         }
