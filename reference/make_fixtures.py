@@ -20,6 +20,7 @@ PARTS = {
     "published_slice": "published_slice",
     "lora": "lora_fixtures",
     "edit": "edit_fixtures",
+    "pictures": "picture_fixtures",
 }
 
 

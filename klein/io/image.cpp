@@ -24,12 +24,7 @@ void expect_range(const char* what, int value, int low, int high) {
 
 void check(const Image& image, ImageFormat format, const EncodeOptions& options) {
   const int limit = format == ImageFormat::webp ? kMaxWebpSide : kMaxImageSide;
-  if (image.width < 1 || image.height < 1 ||
-      image.rgb.size() !=
-          3 * static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height))
-    throw Error(ErrorKind::shape,
-                fmt::format("expected a picture of width x height x 3 values, got {} x {} with {}",
-                            image.width, image.height, image.rgb.size()));
+  expect_whole(image);
   if (image.width > limit || image.height > limit)
     throw Error(ErrorKind::unsupported,
                 fmt::format("expected a picture of at most {} pixels a side, got {} x {}", limit,

@@ -183,11 +183,12 @@ Decoded decode_jpeg(std::span<const std::byte> bytes, const std::string& name) {
                                  components == 1 ? PictureMode::grey : PictureMode::rgb, name);
   const std::size_t row_bytes =
       std::size_t{decoder.info.image_width} * static_cast<std::size_t>(components);
+  auto exif = exif_of(decoder);  // libjpeg forgets it with the last row
   std::vector<JSAMPLE> inks(components == 4 ? row_bytes * decoder.info.image_height : 0);
   if (!read_rows(decoder, components == 4 ? inks.data() : picture.pixels.data(), row_bytes))
     fail_decoding("JPEG", decoder.errors.message, name);
   if (components == 4) from_cmyk(inks, picture.pixels);
-  return {std::move(picture), exif_of(decoder)};
+  return {std::move(picture), std::move(exif)};
 }
 
 std::vector<std::byte> encode_jpeg(const Image& image, int quality) {

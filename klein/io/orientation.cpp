@@ -41,11 +41,14 @@ int orientation_in(std::span<const std::byte> exif) {
   const auto bytes = prefixed(exif);
   exif_data_load_data(data.get(), bytes.data(), static_cast<unsigned int>(bytes.size()));
   const ExifEntry* entry = exif_content_get_entry(data->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION);
-  if (entry == nullptr || entry->format != EXIF_FORMAT_SHORT || entry->components != 1 ||
-      entry->data == nullptr || entry->size < 2)
-    return kUpright;
-  const int value = exif_get_short(entry->data, exif_data_get_byte_order(data.get()));
-  return value >= 1 && value <= 8 ? value : kUpright;
+  if (entry == nullptr || entry->data == nullptr || entry->components != 1) return kUpright;
+  const ExifByteOrder order = exif_data_get_byte_order(data.get());
+  std::uint32_t value = kUpright;
+  if (entry->format == EXIF_FORMAT_SHORT && entry->size >= 2)
+    value = exif_get_short(entry->data, order);
+  if (entry->format == EXIF_FORMAT_LONG && entry->size >= 4)
+    value = exif_get_long(entry->data, order);
+  return value >= 1 && value <= 8 ? static_cast<int>(value) : kUpright;
 }
 
 Picture turn_upright(Picture picture, int orientation) {

@@ -24,11 +24,12 @@ void check(const io::Picture& picture, const std::string& name) {
                             kMinSide, picture.width, picture.height, name),
                 "Give a larger picture");
   if (high > static_cast<std::int64_t>(kMaxAspect) * low)
-    throw Error(ErrorKind::usage,
-                fmt::format("expected a reference picture at most {} times as long as wide, got "
-                            "{} x {}: {}",
-                            kMaxAspect, picture.width, picture.height, name),
-                "Cut out the part that matters");
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("expected a reference picture whose longer side is at most {} times the other, "
+                    "got {} x {}: {}",
+                    kMaxAspect, picture.width, picture.height, name),
+        "Cut out the part that matters");
 }
 
 }  // namespace

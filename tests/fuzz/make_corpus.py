@@ -178,6 +178,12 @@ def listing_seeds():
     put("listing", "none", json.dumps({"sha": "0" * 40, "siblings": []}))
 
 
+def picture_seeds():
+    for name in ("rgb.png", "palette_alpha.png", "one_bit.png", "grey_alpha.png", "behind_pixels.png", "cmyk.jpg",
+                 "progressive.jpg", "big_endian.jpg", "cut_exif.jpg", "orientation_6.webp", "rgba.webp"):
+        put("picture", name, (FIXTURES / "pictures/files" / name).read_bytes())
+
+
 def safetensors_seeds():
     put("safetensors", "empty", safetensors([]))
     put("safetensors", "types", safetensors(
@@ -189,7 +195,7 @@ def safetensors_seeds():
 
 def main():
     for make in (safetensors_seeds, gguf_seeds, json_seeds, tokenizer_seeds, text_seeds, index_seeds, packed_seeds,
-                 names_seeds, listing_seeds):
+                 names_seeds, listing_seeds, picture_seeds):
         make()
 
 

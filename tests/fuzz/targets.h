@@ -16,6 +16,7 @@ void index(std::string_view input);        ///< model.safetensors.index.json ove
 void packed(std::string_view input);       ///< Tensors, see packed_fuzz.cpp, gathered and decoded.
 void names(std::string_view input);        ///< Names and shapes of tensors, see names_fuzz.cpp.
 void listing(std::string_view input);      ///< The hub's answer about a repository.
+void picture(std::string_view input);      ///< A PNG, JPEG or WebP file; also EXIF alone.
 
 struct Target {
   std::string_view name;  ///< Also of its folder in corpus/.
@@ -26,6 +27,7 @@ inline constexpr std::array kTargets = {
     Target{"safetensors", safetensors}, Target{"gguf", gguf},   Target{"json", json},
     Target{"tokenizer", tokenizer},     Target{"text", text},   Target{"index", index},
     Target{"packed", packed},           Target{"names", names}, Target{"listing", listing},
+    Target{"picture", picture},
 };
 
 /// Runs a target; true when the input was taken, false when it was refused. A refusal that calls
