@@ -12,6 +12,7 @@
 #include "klein/cli/context.h"
 #include "klein/cli/flags.h"
 #include "klein/cli/lora_flags.h"
+#include "klein/cli/lora_report.h"
 #include "klein/cli/progress_display.h"
 #include "klein/core/error.h"
 #include "klein/io/json.h"
@@ -102,13 +103,14 @@ nlohmann::json to_json(const BenchReport& report, const ModelInfo& info, const O
           {"tflops_per_second", speeds},
           {"step_share_of_gemm", share_of_gemm(report)},
           {"peak_memory_bytes", picture.peak_memory_bytes},
+          {"loras", lora_report(picture.loras)},
           {"warnings", picture.warnings}};
 }
 
 void run(Options& options, Context& context) {
-  options.request.validate();
   std::vector<std::string> warnings;
-  options.engine.loras = options.loras.choices(warnings);
+  options.loras.settle(options.engine, options.request, warnings);
+  options.request.validate();
   ProgressDisplay display(context.err, progress_form(options.quiet, context.terminal_columns()),
                           context.terminal_columns);
   const auto show = [&](const Progress& progress) {
@@ -139,6 +141,7 @@ void add_bench_command(CLI::App& app, Context& context) {
             [o = o.get()](const std::string& text) { o->request.prompt = text; });
   add_engine_flags(*command, o->engine);
   add_lora_flags(*command, o->loras);
+  add_merge_flag(*command, o->loras);
   add_size_flags(*command, o->request);
   command->add_flag("--quiet", o->quiet, "No progress");
   command->add_flag("--json", o->json, "Print one JSON object instead of a table");
