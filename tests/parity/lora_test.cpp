@@ -202,6 +202,31 @@ TEST_SUITE("parity/lora") {
     }
   }
 
+  TEST_CASE("LoRAs at run time equal PEFT's, alone, together and on packed weights") {
+    for (const std::string name :
+         {"lora_whole", "lora_half", "lora_two", "lora_packed_8", "lora_packed_fp8"}) {
+      const auto run = test::fixture_json("edit/" + name);
+      const auto f = test::fixture("edit/" + name);
+      const io::test::TempDir folder;
+      GenerateRequest request{.prompt = run.at("prompt"),
+                              .width = run.at("width").get<int>(),
+                              .height = run.at("height").get<int>(),
+                              .steps = run.at("steps").get<int>(),
+                              .seed = run.at("seed")};
+      for (const auto& lora : run.at("loras"))
+        request.loras.push_back(
+            {(fs::path(KLEIN_TEST_FIXTURES) / lora.at("file")).string(), lora.at("scale")});
+      request.save_latents = folder / "latents.safetensors";
+      flux2::LoadOptions options{.dtype = mx::float32};
+      if (run.contains("quantize_transformer"))
+        options.quantize_transformer =
+            quant::parse_target(run["quantize_transformer"].get<std::string>());
+      (void)flux2::Pipeline(checkpoint(run.at("model")), options).generate(request, {});
+      const auto latents = mx::load_safetensors(request.save_latents->string()).first.at("latents");
+      test::check_close(latents, f["latents_1"], kPipelineFloat32, name);
+    }
+  }
+
   TEST_CASE("weights are packed after LoRAs are merged into them") {
     const auto model = checkpoint("tiny-distilled");
     const auto& from = model.text_encoder_source;
