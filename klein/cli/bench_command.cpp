@@ -14,6 +14,7 @@
 #include "klein/cli/context.h"
 #include "klein/cli/flags.h"
 #include "klein/cli/lora_flags.h"
+#include "klein/cli/lora_report.h"
 #include "klein/cli/progress_display.h"
 #include "klein/core/error.h"
 #include "klein/io/json.h"
@@ -142,16 +143,17 @@ nlohmann::json to_json(const BenchReport& report, const ModelInfo& info, const O
           {"tflops_per_second", speeds},
           {"step_share_of_gemm", share_of_gemm(report)},
           {"peak_memory_bytes", picture.peak_memory_bytes},
+          {"loras", lora_report(picture.loras)},
           {"warnings", picture.warnings}};
 }
 
 void run(Options& options, Context& context) {
-  options.request.validate();
   if (options.references && (*options.references < 1 || *options.references > kMostReferences))
     throw Error(ErrorKind::usage, fmt::format("expected --edit to be 1 to {}, got {}",
                                               kMostReferences, *options.references));
   std::vector<std::string> warnings;
-  options.engine.loras = options.loras.choices(warnings);
+  options.loras.settle(options.engine, options.request, warnings);
+  options.request.validate();
   ProgressDisplay display(context.err, progress_form(options.quiet, context.terminal_columns()),
                           context.terminal_columns);
   const auto show = [&](const Progress& progress) {
@@ -188,6 +190,7 @@ void add_bench_command(CLI::App& app, Context& context) {
             [o = o.get()](const std::string& text) { o->request.prompt = text; });
   add_engine_flags(*command, o->engine);
   add_lora_flags(*command, o->loras);
+  add_merge_flag(*command, o->loras);
   add_size_flags(*command, o->request);
   add_int(*command, "--edit", o->references,
           "Also with so many reference pictures of the same size, kept and not");

@@ -18,6 +18,7 @@ void add_bench_command(CLI::App& app, Context& context);
 void add_save_command(CLI::App& app, Context& context);
 void add_info_command(CLI::App& app, Context& context);
 void add_models_command(CLI::App& app, Context& context);
+void add_lora_command(CLI::App& app, Context& context);
 void add_completions_command(CLI::App& app, Context& context);
 
 }  // namespace klein::cli

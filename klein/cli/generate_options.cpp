@@ -107,6 +107,7 @@ void add_generate_options(CLI::App& command, GenerateOptions& o) {
   };
   o.pictures.take_prompt = o.loras.take_prompt;
   add_lora_flags(command, o.loras);
+  add_merge_flag(command, o.loras);
   add_sampling_flags(command, o);
   add_value(command, "--output", value::kFile,
             "Picture to write, .png, .jpg or .webp; {seed} is replaced [image.png]",
@@ -145,7 +146,7 @@ void GenerateOptions::settle() {
   if (!sources.empty() && request.prompt_embeds)
     warnings.push_back(fmt::format("{} has no effect beside --prompt-embeds", sources.front()));
 
-  engine.loras = loras.choices(warnings);
+  loras.settle(engine, request, warnings);
   settle_seeds();
   request.overwrite = overwrite;
   pictures.fill(request);

@@ -71,6 +71,12 @@ std::vector<LoraChoice> LoraFlags::choices(Words& warnings) const {
   return words.empty() ? paired(paths, scales, warnings) : result;
 }
 
+void LoraFlags::settle(EngineOptions& engine, GenerateRequest& request, Words& warnings) const {
+  (merge ? engine.loras : request.loras) = choices(warnings);
+  if (merge && engine.loras.empty())
+    warnings.emplace_back("--merge-loras has no effect without --lora");
+}
+
 void add_lora_flags(CLI::App& command, LoraFlags& flags) {
   auto& f = flags;
   auto* lora = command.add_option_function<Words>(
@@ -98,6 +104,12 @@ void add_lora_flags(CLI::App& command, LoraFlags& flags) {
           "--lora-scales", [&f](const Words& words) { f.scales = words; },
           "and how strong each of them is [1]")
       ->type_name(value::kNumber);
+}
+
+void add_merge_flag(CLI::App& command, LoraFlags& flags) {
+  command.add_flag("--merge-loras", flags.merge,
+                   "Merge LoRAs into the weights as they are loaded: faster steps, and more memory "
+                   "where weights are packed");
 }
 
 }  // namespace klein::cli

@@ -13,6 +13,7 @@
 
 #include "klein/cli/context.h"
 #include "klein/cli/generate_options.h"
+#include "klein/cli/lora_report.h"
 #include "klein/cli/output_files.h"
 #include "klein/cli/progress_display.h"
 #include "klein/cli/stepwise_files.h"
@@ -31,6 +32,7 @@ struct Summary {
   std::vector<double> step_seconds;
   std::uint64_t peak_memory_bytes = 0;
   MemoryReport memory;  ///< Of the last picture.
+  std::vector<UsedLora> loras;
   std::vector<std::string> warnings;
   int width = 0, height = 0, steps = 0;
   double guidance = 0.0;
@@ -40,6 +42,7 @@ struct Summary {
     step_seconds.insert(step_seconds.end(), result.step_seconds.begin(), result.step_seconds.end());
     peak_memory_bytes = std::max(peak_memory_bytes, result.peak_memory_bytes);
     memory = result.memory;
+    loras = result.loras;
     width = result.width;
     height = result.height;
     steps = result.steps;
@@ -66,6 +69,7 @@ nlohmann::json to_json(const Summary& summary, const GenerateOptions& options, d
           {"steps", summary.steps},
           {"guidance", summary.guidance},
           {"model", options.engine.model},
+          {"loras", lora_report(summary.loras)},
           {"warnings", summary.warnings}};
 }
 

@@ -37,6 +37,7 @@ void add_all_commands(CLI::App& app, Context& context) {
   add_save_command(app, context);
   add_info_command(app, context);
   add_models_command(app, context);
+  add_lora_command(app, context);
   add_completions_command(app, context);
 }
 

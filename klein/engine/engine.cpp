@@ -1,7 +1,13 @@
 #include "klein/engine/engine.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <map>
 #include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -79,9 +85,11 @@ struct Engine::Impl {
         auto checkpoint =
             flux2::Checkpoint::read(model_files(options_, location, {.progress = progress}));
         load_options_ = load_options(options_);
-        for (const auto& [name, scale] : options_.loras)
-          load_options_.loras.push_back(
-              flux2::read_lora(find_lora(name, progress), scale, checkpoint));
+        for (const auto& [name, scale] : options_.loras) {
+          const auto file = find_lora(name, progress);
+          load_options_.loras.push_back(flux2::read_lora(file, scale, checkpoint));
+          merged_.push_back({.name = name, .file = file, .scale = scale, .is_merged = true});
+        }
         pipeline_.emplace(std::move(checkpoint), load_options_, memory);
       });
     });
@@ -116,8 +124,25 @@ struct Engine::Impl {
       mx::set_memory_limit(*memory.budget_bytes);
   }
 
-  GenerateResult generate(const GenerateRequest& request, const ProgressCallback& progress) {
+  /// The file that a name stands for. The hub is asked once for each.
+  const std::filesystem::path& lora_file(const std::string& name,
+                                         const ProgressCallback& progress) {
+    std::error_code error;
+    auto& file = lora_files_[name];
+    if (file.empty() || !std::filesystem::exists(file, error)) file = find_lora(name, progress);
+    return file;
+  }
+
+  GenerateResult generate(GenerateRequest request, const ProgressCallback& progress) {
+    request.validate();
+    auto used = merged_;
+    for (auto& lora : request.loras) {
+      const auto& file = lora_file(lora.name, progress);
+      used.push_back({.name = lora.name, .file = file, .scale = lora.scale});
+      lora.name = file.string();
+    }
     auto result = pipeline_->generate(request, progress);
+    result.loras = std::move(used);
     if (options_.cache_limit_gb && info_.device == "cpu")
       result.warnings.emplace_back(
           "the cache limit has no effect on the CPU, which keeps no freed memory");
@@ -127,6 +152,8 @@ struct Engine::Impl {
   EngineOptions options_;
   flux2::LoadOptions load_options_;
   std::optional<flux2::Pipeline> pipeline_;
+  std::vector<UsedLora> merged_;
+  std::map<std::string, std::filesystem::path> lora_files_;  ///< By the names of requests.
   ModelInfo info_;
   DeviceThread thread_;
 };

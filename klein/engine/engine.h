@@ -14,13 +14,6 @@
 
 namespace klein {
 
-/// A LoRA to merge into a model's weights.
-struct LoraChoice {
-  /// A file, a name in LORA_LIBRARY_PATH, "org/repo" or "org/repo:FILE" of the hub.
-  std::string name;
-  double scale = 1.0;
-};
-
 /// Which model to run, and how.
 struct EngineOptions {
   /// "demo", a folder, a file, a name of the registry ("klein-4b"), or "org/repo" of the hub.
@@ -35,6 +28,7 @@ struct EngineOptions {
                                quantize_vae = {};
 
   /// Merged when weights are loaded, before these are packed; they add up, also the same one twice.
+  /// Those of a request come on top.
   std::vector<LoraChoice> loras = {};
   Precision precision = Precision::bfloat16;
   DeviceChoice device = DeviceChoice::automatic;
@@ -99,8 +93,11 @@ class Engine {
 
   /// Makes the picture or pictures of `request`; `progress` is called on the engine's thread.
   ///
-  /// Weights are loaded by the first request. Errors as flux2::Pipeline::generate; Error(memory)
-  /// when the system has no memory left, or too little for the picture.
+  /// Weights are loaded by the first request. LoRAs that are on the hub only are downloaded; what a
+  /// name stood for once it stands for as long as that file exists.
+  ///
+  /// Errors   as flux2::Pipeline::generate, and find_lora; Error(memory) when the system has no
+  ///          memory left, or too little for the picture
   GenerateResult generate(const GenerateRequest& request, const ProgressCallback& progress = {});
 
   /// Writes the model to a folder, packed as the options say; all of it or nothing. `progress` is

@@ -110,15 +110,21 @@ void add_folder(const fs::path& folder, std::map<std::string, fs::path>& library
 
 }  // namespace
 
-std::map<std::string, fs::path> lora_library() {
-  std::map<std::string, fs::path> library;
+std::vector<std::string> lora_folders() {
+  std::vector<std::string> result;
   const char* variable = std::getenv("LORA_LIBRARY_PATH");
   std::string_view folders = variable == nullptr ? "" : variable;
   while (!folders.empty()) {
     const auto end = std::min(folders.find(':'), folders.size());
-    if (end != 0) add_folder(expanded(std::string(folders.substr(0, end))), library);
+    if (end != 0) result.emplace_back(expanded(std::string(folders.substr(0, end))).string());
     folders.remove_prefix(std::min(end + 1, folders.size()));
   }
+  return result;
+}
+
+std::map<std::string, fs::path> lora_library(const std::vector<std::string>& folders) {
+  std::map<std::string, fs::path> library;
+  for (const auto& folder : folders) add_folder(folder, library);
   return library;
 }
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "klein/core/progress.h"
 
@@ -19,8 +20,12 @@ namespace klein {
 /// Thread   any
 std::filesystem::path find_lora(const std::string& name, const ProgressCallback& progress = {});
 
-/// The .safetensors files below the folders of LORA_LIBRARY_PATH, which colons separate, by their
-/// names without the ending. The first folder wins; shards of saved models are left out.
-std::map<std::string, std::filesystem::path> lora_library();
+/// The folders of LORA_LIBRARY_PATH, which colons separate.
+std::vector<std::string> lora_folders();
+
+/// The .safetensors files below these folders by their names without the ending. The first folder
+/// wins; shards of saved models are left out.
+std::map<std::string, std::filesystem::path> lora_library(
+    const std::vector<std::string>& folders = lora_folders());
 
 }  // namespace klein

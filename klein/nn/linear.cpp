@@ -1,5 +1,6 @@
 #include "klein/nn/linear.h"
 
+#include "klein/ops/elementwise.h"
 #include "klein/ops/linear.h"
 
 namespace klein::nn {
@@ -9,7 +10,10 @@ Linear::Linear(int in, int out, bool with_bias) : weight(mx::zeros({out, in})) {
 }
 
 mx::array Linear::operator()(const mx::array& x) const {
-  return ops::linear(x, weight, bias);
+  auto y = ops::linear(x, weight, bias);
+  for (const auto& adapter : adapters)
+    y = ops::add_scaled(y, adapter.scale, apply(adapter.matrix, x));
+  return y;
 }
 
 Embedding::Embedding(int count, int width) : weight(mx::zeros({count, width})) {}

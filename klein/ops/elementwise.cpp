@@ -43,4 +43,12 @@ mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& 
   return portable::add_gated(x, gate, y);
 }
 
+mx::array add_scaled(const mx::array& x, float scale, const mx::array& y) {
+  expect_shape(y, x.shape(), "scaled sum addend");
+  expect_same_dtype(x, y, "scaled sum input and addend");
+
+  if (use_cpu_kernels({x.dtype()})) return native::add_scaled(x, scale, y);
+  return portable::add_scaled(x, scale, y);
+}
+
 }  // namespace klein::ops

@@ -30,4 +30,11 @@ mx::array swiglu(const mx::array& gate_and_up);
 /// Errors   Error(shape) when the shapes or dtypes do not fit together
 mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& y);
 
+/// x + scale * y.
+///
+/// Shapes   x and y of one shape -> the same
+/// Dtype    that of x; the scale keeps its digits, the product rounds, then the sum rounds
+/// Errors   Error(shape) when the shapes or dtypes differ
+mx::array add_scaled(const mx::array& x, float scale, const mx::array& y);
+
 }  // namespace klein::ops

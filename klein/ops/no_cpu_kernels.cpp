@@ -80,6 +80,10 @@ mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& 
   return portable::add_gated(x, gate, y);
 }
 
+mx::array add_scaled(const mx::array& x, float scale, const mx::array& y) {
+  return portable::add_scaled(x, scale, y);
+}
+
 mx::array conv2d(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
                  int stride, Padding padding) {
   return portable::conv2d(x, weight, bias, stride, padding);

@@ -203,6 +203,10 @@ mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& 
   return x + per_row(gate) * y;
 }
 
+mx::array add_scaled(const mx::array& x, float scale, const mx::array& y) {
+  return x + mx::astype(f32(y) * mx::array(scale), x.dtype());
+}
+
 mx::array conv2d(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
                  int stride, Padding padding) {
   const bool widen = on_cpu() || x.dtype() != weight.dtype();

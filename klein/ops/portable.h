@@ -42,6 +42,7 @@ mx::array silu(const mx::array& x);
 mx::array swiglu(const mx::array& gate, const mx::array& up);
 mx::array swiglu(const mx::array& gate_and_up);
 mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& y);
+mx::array add_scaled(const mx::array& x, float scale, const mx::array& y);
 
 mx::array conv2d(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
                  int stride, Padding padding);

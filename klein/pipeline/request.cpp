@@ -52,6 +52,9 @@ void GenerateRequest::validate() const {
   for (const float sigma : sigmas)
     if (!(sigma > 0.0f && sigma <= 1.0f))
       refuse(fmt::format("expected every sigma above 0 and at most 1, got {}", sigma));
+  for (const auto& lora : loras)
+    if (!std::isfinite(lora.scale))
+      refuse(fmt::format("expected a finite scale for a LoRA, got {}: {}", lora.scale, lora.name));
   check_pictures(*this);
 }
 

@@ -33,6 +33,13 @@ enum class VaeTiling {
   diffusers,  ///< In overlapping blended tiles as diffusers' enable_tiling(): shifts colours.
 };
 
+/// A LoRA, and how strong it is.
+struct LoraChoice {
+  /// A file, a name in LORA_LIBRARY_PATH, "org/repo" or "org/repo:FILE" of the hub.
+  std::string name;
+  double scale = 1.0;  ///< 0: nothing is added. May be negative.
+};
+
 /// Whether reference pictures are read once, for all steps.
 enum class KvCaching {
   automatic,  ///< With a model that was trained for it.
@@ -95,6 +102,10 @@ struct GenerateRequest {
 
   VaeTiling vae_tiling = VaeTiling::automatic;
 
+  /// Put on the model for this request alone, whose weights stay as they are; they add up, also the
+  /// same one twice.
+  std::vector<LoraChoice> loras = {};
+
   /// Pictures that the prompt speaks of, in this order. Each keeps its own size up to 1024 x 1024
   /// pixels of area; the first one's is the result's where width and height are unset.
   std::vector<io::Picture> references = {};
@@ -126,7 +137,8 @@ struct GenerateRequest {
 
   /// Throws Error(usage) for the first value that no model could use: sides below 16 or together
   /// above 4096 x 4096 pixels, steps outside 1 to 1000, a guidance that is not a number at least 0,
-  /// a sigma outside (0, 1], a strength outside [0, 1], pictures for several tasks at once.
+  /// a sigma outside (0, 1], a LoRA's scale that is no finite number, a strength outside [0, 1],
+  /// pictures for several tasks at once.
   void validate() const;
 };
 
@@ -137,6 +149,14 @@ struct MemoryReport {
   std::uint64_t expected_peak_bytes = 0;
   std::uint64_t budget_bytes = 0;
   std::uint64_t streamed_bytes = 0;  ///< Read from disk in every step.
+};
+
+/// A LoRA that took part in a picture.
+struct UsedLora {
+  std::string name;            ///< As it was asked for.
+  std::filesystem::path file;  ///< What that name stood for.
+  double scale = 1.0;
+  bool is_merged = false;  ///< Whether it is part of the weights.
 };
 
 /// What came of a request.
@@ -150,6 +170,8 @@ struct GenerateResult {
   std::vector<double> step_seconds;     ///< One entry a denoising step.
   std::uint64_t peak_memory_bytes = 0;  ///< Of the process so far; on a GPU, of its memory.
   MemoryReport memory;
+  std::vector<UsedLora> loras;        ///< Merged ones before those of the request.
+  int loaded_parts = 0;               ///< Networks whose weights were not there yet.
   std::vector<std::string> warnings;  ///< Sentences for the person who asked.
 };
 

@@ -4,33 +4,20 @@
 #include <map>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
+#include "klein/nn/adapter.h"
 #include "klein/tensor/mlx.h"
 #include "klein/weights/tensor_map.h"
 
 namespace klein::weights {
 
-/// b a: y = W x + scale * b (a x).
-struct LowRank {
-  mx::array a;  ///< [rank, in]
-  mx::array b;  ///< [out, rank]
-};
+using nn::HadamardProduct;
+using nn::KroneckerProduct;
+using nn::LowRank;
 
-/// The elements of two such matrices multiplied with each other (LoHa).
-struct HadamardProduct {
-  LowRank first, second;
-};
-
-/// Every element of w1 times the whole of w2 (LoKr).
-struct KroneckerProduct {
-  mx::array w1, w2;
-};
-
-/// What a LoRA adds to a weight, before its scale; or, where only some rows of a product that is no
-/// LowRank are wanted, those rows.
-using LoraMatrix = std::variant<LowRank, HadamardProduct, KroneckerProduct, mx::array>;
+/// What a LoRA adds to a weight, before its scale.
+using LoraMatrix = nn::AdapterMatrix;
 
 /// [out, in] of the matrix that the factors stand for.
 std::pair<std::int64_t, std::int64_t> size_of(const LoraMatrix& matrix);
@@ -41,16 +28,22 @@ std::pair<std::int64_t, std::int64_t> size_of(const LoraMatrix& matrix);
 /// Dtype    float32
 mx::array product(const LoraMatrix& matrix);
 
-/// Rows [begin, end) of the matrix: for a LowRank rows of b, with the same a.
+/// Rows [begin, end) of the matrix, in factors as it was: for a LowRank rows of b, with the same a.
 LoraMatrix rows_of(const LoraMatrix& matrix, int begin, int end);
 
-/// The matrix with the second half of its rows first.
+/// The matrix with the second half of its rows first; of a KroneckerProduct whose w1 has an odd
+/// number of rows the matrix itself.
 LoraMatrix with_halves_swapped(const LoraMatrix& matrix);
+
+/// The factors as a layer that computes in `compute_dtype` takes them, evaluated: on the CPU
+/// bfloat16 stays. Those of a HadamardProduct stay as they are.
+LoraMatrix in_dtype(const LoraMatrix& matrix, mx::Dtype compute_dtype);
 
 /// One layer of a LoRA.
 struct LoraLayer {
   LoraMatrix matrix;
   double scale = 1.0;  ///< alpha / rank, or 1 where no alpha is known.
+  int rank = 0;        ///< 0 for a LoKr of two whole factors.
 };
 
 /// A LoRA as its file spells it.
@@ -69,6 +62,10 @@ struct LoraFile {
 ///          every tensor whose shape is impossible and every one with a NaN or an infinity;
 ///          Error(unsupported) for a DoRA and for tensors that no linear layer has
 LoraFile read_lora_file(const std::filesystem::path& path);
+
+/// The same from the file's header alone: zeros of the right sizes, and scales that mean nothing.
+/// Errors as read_lora_file, which also looks at the numbers.
+LoraFile read_lora_header(const std::filesystem::path& path);
 
 /// A layer under the model's name.
 struct LoraDelta {

@@ -107,7 +107,7 @@ class LayerBuilder {
       complaints_.add(fmt::format("{} with tensors of two kinds", io::printable(name_)));
       return std::nullopt;
     }
-    return LoraLayer{*std::move(matrix), scale()};
+    return LoraLayer{*std::move(matrix), scale(), rank_};
   }
 
  private:
@@ -219,9 +219,20 @@ std::string shape_text(const io::TensorInfo& tensor) {
   return fmt::format("{} {}", io::dtype_name(tensor.dtype), describe(tensor.shape));
 }
 
+/// What a tensor's header says of it, as zeros that take no memory.
+mx::array without_numbers(const io::TensorInfo& tensor) {
+  mx::Shape shape;
+  for (const auto side : tensor.shape) shape.push_back(static_cast<int>(side));
+  const bool is_float = tensor.dtype == io::Dtype::float32 || tensor.dtype == io::Dtype::float16 ||
+                        tensor.dtype == io::Dtype::bfloat16;
+  return mx::zeros(shape, is_float ? mx::float32 : mx::int32);
+}
+
+enum class Reading { whole, header };
+
 /// The tensors by layer and role, those of no layer apart. Sizes are checked before MLX sees them.
-std::map<std::string, Tensors> gather(const io::SafetensorsFile& file, LoraFile& lora,
-                                      io::Complaints& complaints) {
+std::map<std::string, Tensors> gather(const io::SafetensorsFile& file, Reading reading,
+                                      LoraFile& lora, io::Complaints& complaints) {
   std::map<std::string, std::pair<const io::TensorInfo*, Key>> keys;
   for (const auto& tensor : file.tensors()) {
     auto key = parse(tensor.name, file.path().string());
@@ -237,10 +248,10 @@ std::map<std::string, Tensors> gather(const io::SafetensorsFile& file, LoraFile&
   if (keys.empty()) return {};
 
   std::map<std::string, Tensors> layers;
-  const auto arrays = load_tensors(file);
+  const auto arrays = reading == Reading::whole ? load_tensors(file) : TensorMap{};
   for (const auto& [name, entry] : keys) {
     const auto& [info, key] = entry;
-    const auto& array = arrays.at(name);
+    const auto array = reading == Reading::whole ? arrays.at(name) : without_numbers(*info);
     if (key.role != "alpha" && !mx::issubdtype(array.dtype(), mx::floating))
       complaints.add(fmt::format("{} {}", io::printable(name), shape_text(*info)));
     if (!layers[key.layer].try_emplace(key.role, in_form(array, key.role)).second)
@@ -259,20 +270,28 @@ void expect_finite(const std::map<std::string, Tensors>& layers,
   complaints.throw_if_any("finite numbers", path);
 }
 
-}  // namespace
-
-LoraFile read_lora_file(const std::filesystem::path& path) {
+LoraFile read(const std::filesystem::path& path, Reading reading) {
   LoraFile lora{.path = path, .layers = {}, .unused = {}};
   const auto file = io::SafetensorsFile::open(path, io::Access::copy_on_write);
   const auto config = LoraConfig::read(file);
   io::Complaints complaints;
-  const auto layers = gather(file, lora, complaints);
+  const auto layers = gather(file, reading, lora, complaints);
   for (const auto& [name, tensors] : layers)
     if (auto layer = LayerBuilder(name, tensors, config, complaints)())
       lora.layers.emplace(name, *std::move(layer));
   complaints.throw_if_any("a whole LoRA", path);
-  expect_finite(layers, path);
+  if (reading == Reading::whole) expect_finite(layers, path);
   return lora;
+}
+
+}  // namespace
+
+LoraFile read_lora_file(const std::filesystem::path& path) {
+  return read(path, Reading::whole);
+}
+
+LoraFile read_lora_header(const std::filesystem::path& path) {
+  return read(path, Reading::header);
 }
 
 }  // namespace klein::weights

@@ -16,7 +16,7 @@ DEMO = ROOT / "models/demo"
 class Commands(ProgramTest):
     def test_version_and_help(self):
         self.assertRegex(self.klein("--version").stdout, r"^klein \d+\.\d+\.\d+\n$")
-        commands = ("generate", "save", "info", "tokenize", "bench", "models", "completions")
+        commands = ("generate", "save", "info", "tokenize", "bench", "models", "lora", "completions")
         overview = self.klein("--help").stdout
         for command in commands:
             self.assertIn(command, overview)
@@ -86,6 +86,10 @@ class Completions(ProgramTest):
                          ["a b.png", "demo", "klein-4b", "klein-9b", "klein-9b-kv", "klein-base-4b", "klein-base-9b",
                           "models"])
         self.assertEqual(self.complete("completions", "f"), ["fish"])
+        self.assertEqual(self.complete("lora", "l"), ["list"])
+        self.assertEqual(self.complete("lora", "list", "--p"), ["--paths"])
+        self.assertEqual(self.complete("lora", "list", "--paths", "m"), ["models"])
+        self.assertEqual(self.complete("generate", "--merge"), ["--merge-loras"])
         self.assertEqual(self.complete("generate", "--prompt", "x"), [""])
 
     def test_every_shell_accepts_its_script(self):

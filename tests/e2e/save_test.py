@@ -132,7 +132,7 @@ class Loras(SaveTest):
         tiny, lora = MODELS / "tiny-distilled", ("--lora", FIXTURES / "lora/diffusers.safetensors", "0.5")
         for packing in ((), ("-q", "fp8")):
             self.save("--model", tiny, *lora, *packing)
-            with_lora = self.picture("-m", tiny, *lora, *packing, "--dtype", "bfloat16")
+            with_lora = self.picture("-m", tiny, *lora, "--merge-loras", *packing, "--dtype", "bfloat16")
             self.assertEqual(self.picture("-m", self.target, "--dtype", "bfloat16"), with_lora)
             self.assertNotEqual(self.picture("-m", tiny, *packing), with_lora)
             shutil.rmtree(self.target)

@@ -8,7 +8,11 @@
 #include <doctest/doctest.h>
 
 #include "klein/models/flux2/pipeline.h"
+#include "klein/models/flux2/run_time_loras.h"
 #include "klein/models/flux2/save.h"
+#include "klein/tensor/random.h"
+#include "klein/weights/adapters.h"
+#include "klein/weights/fill.h"
 #include "klein/weights/quantize.h"
 #include "support/json.h"
 #include "support/tensors.h"
@@ -60,6 +64,53 @@ void check_merged(const weights::WeightMap& got, const weights::WeightMap& base,
   CHECK(worst <= kMerged);
 }
 
+struct Outputs {
+  mx::array with_adapters, with_merged, plain;
+};
+
+/// A network with adapters, with the weights that others merged, and as it is.
+template <typename Module, typename Run>
+Outputs outputs(Module& module, const flux2::PartSource& from, const weights::AdapterMap& adapters,
+                const weights::TensorMap& merged, const Run& run) {
+  auto map = weights::weight_map(from.files, from.renaming);
+  weights::fill(module, map, mx::float32, "base");
+  auto plain = run();
+  weights::set_adapters(module, adapters);
+  auto with_adapters = run();
+  for (const auto& [name, weight] : merged) map.at(name) = weight;
+  weights::fill(module, map, mx::float32, "merged");
+  weights::set_adapters(module, {});
+  return {with_adapters, run(), plain};
+}
+
+Outputs velocities(const flux2::Checkpoint& model, const flux2::Adapters& adapters,
+                   const weights::TensorMap& merged) {
+  flux2::Transformer transformer(model.transformer);
+  constexpr int rows = 4, columns = 3, text = 7;
+  std::vector<nn::PositionId> ids;
+  for (int h = 0; h < rows; ++h)
+    for (int w = 0; w < columns; ++w) ids.push_back({0, h, w, 0});
+  const auto rope = transformer.rope(text, ids);
+  const auto latents = torch_randn({1, rows * columns, model.transformer.in_channels}, 1);
+  const auto prompt = torch_randn({1, text, model.transformer.joint_attention_dim}, 2);
+  return outputs(transformer, model.transformer_source, adapters.transformer, merged, [&] {
+    auto velocity = transformer(latents, prompt, mx::array({0.75f}), rope);
+    mx::eval(velocity);
+    return velocity;
+  });
+}
+
+Outputs features(const flux2::Checkpoint& model, const flux2::Adapters& adapters,
+                 const weights::TensorMap& merged) {
+  qwen3::TextEncoder encoder(model.text_encoder, model.text_encoder_out_layers);
+  const std::vector<qwen3::TokenRow> prompts{{.ids = {1, 2, 3, 4, 5, 0}, .length = 5}};
+  return outputs(encoder, model.used_text_encoder_source(), adapters.text_encoder, merged, [&] {
+    auto states = encoder(prompts);
+    mx::eval(states);
+    return states;
+  });
+}
+
 TEST_SUITE("parity/lora") {
   TEST_CASE("every program's names give the weights that diffusers, PEFT and torch merge") {
     const auto model = checkpoint("tiny-distilled");
@@ -81,6 +132,28 @@ TEST_SUITE("parity/lora") {
     }
   }
 
+  TEST_CASE("at run time every file gives what the weights that others merged give") {
+    const auto model = checkpoint("tiny-distilled");
+    float worst = 0.0f;
+    for (const auto& entry : test::fixture_json("lora/cases").at("cases")) {
+      const std::string file = entry.at("file"), expected = entry.at("expected");
+      CAPTURE(file);
+      flux2::RunTimeLoras loras(1);
+      const auto adapters = loras.read({{lora_path(file).string()}}, model, mx::float32);
+      const auto merged = test::fixture("lora/" + expected).tensors;
+      const bool for_text = entry.at("part") != "transformer";
+      CHECK(adapters.text_encoder.size() == (for_text ? merged.size() : 0));
+      CHECK(adapters.transformer.size() == (for_text ? 0 : merged.size()));
+      const auto [got, want, plain] =
+          for_text ? features(model, adapters, merged) : velocities(model, adapters, merged);
+      CHECK(test::relative_error(plain, want) > 1e-3f);
+      worst = std::max(worst, test::relative_error(got, want));
+    }
+    MESSAGE("run time against merged by others: relative error " << worst << " of at most "
+                                                                 << kPipelineFloat32);
+    CHECK(worst <= kPipelineFloat32);
+  }
+
   TEST_CASE("bfloat16 weights are rounded once") {
     const auto model = checkpoint("tiny-sharded");
     auto map =
@@ -97,27 +170,60 @@ TEST_SUITE("parity/lora") {
     const auto model = checkpoint("tiny-distilled");
     const auto f = test::fixture("lora/picture");
     const io::test::TempDir folder;
-    for (const bool saved_before : {false, true}) {
+    enum class Way { merged, saved, run_time };
+    for (const auto way : {Way::merged, Way::saved, Way::run_time}) {
+      const bool saved_before = way == Way::saved;
       const std::vector<flux2::Lora> loras = {
           flux2::read_lora(lora_path("diffusers.safetensors"), 0.8, model),
           flux2::read_lora(lora_path("text_kohya.safetensors"), 1.0, model)};
       if (saved_before)
         (void)flux2::save(model, {.dtype = mx::float32, .loras = loras},
                           {.folder = folder / "saved", .layout = SaveLayout::diffusers}, {});
-      auto pipeline = saved_before
-                          ? flux2::Pipeline(flux2::Checkpoint::read({.model = folder / "saved"}),
-                                            {.dtype = mx::float32})
-                          : flux2::Pipeline(model, {.dtype = mx::float32, .loras = loras});
+      auto pipeline =
+          saved_before ? flux2::Pipeline(flux2::Checkpoint::read({.model = folder / "saved"}),
+                                         {.dtype = mx::float32})
+          : way == Way::merged ? flux2::Pipeline(model, {.dtype = mx::float32, .loras = loras})
+                               : flux2::Pipeline(model, {.dtype = mx::float32});
       GenerateRequest request{.prompt = "a red apple on a wooden table",
                               .width = 64,
                               .height = 48,
                               .steps = 4,
                               .seed = 42};
-      request.save_latents = folder / (saved_before ? "a.safetensors" : "b.safetensors");
+      if (way == Way::run_time)
+        request.loras = {{lora_path("diffusers.safetensors").string(), 0.8},
+                         {lora_path("text_kohya.safetensors").string(), 1.0}};
+      const std::string name = way == Way::merged  ? "loaded with LoRAs"
+                               : way == Way::saved ? "saved with LoRAs"
+                                                   : "with LoRAs at run time";
+      request.save_latents = folder / (name + ".safetensors");
       (void)pipeline.generate(request, {});
       const auto latents = mx::load_safetensors(request.save_latents->string()).first.at("latents");
-      test::check_close(latents, f["latents_3"], kPipelineFloat32,
-                        saved_before ? "saved with LoRAs" : "loaded with LoRAs");
+      test::check_close(latents, f["latents_3"], kPipelineFloat32, name);
+    }
+  }
+
+  TEST_CASE("LoRAs at run time equal PEFT's, alone, together and on packed weights") {
+    for (const std::string name :
+         {"lora_whole", "lora_half", "lora_two", "lora_packed_8", "lora_packed_fp8"}) {
+      const auto run = test::fixture_json("edit/" + name);
+      const auto f = test::fixture("edit/" + name);
+      const io::test::TempDir folder;
+      GenerateRequest request{.prompt = run.at("prompt"),
+                              .width = run.at("width").get<int>(),
+                              .height = run.at("height").get<int>(),
+                              .steps = run.at("steps").get<int>(),
+                              .seed = run.at("seed")};
+      for (const auto& lora : run.at("loras"))
+        request.loras.push_back(
+            {(fs::path(KLEIN_TEST_FIXTURES) / lora.at("file")).string(), lora.at("scale")});
+      request.save_latents = folder / "latents.safetensors";
+      flux2::LoadOptions options{.dtype = mx::float32};
+      if (run.contains("quantize_transformer"))
+        options.quantize_transformer =
+            quant::parse_target(run["quantize_transformer"].get<std::string>());
+      (void)flux2::Pipeline(checkpoint(run.at("model")), options).generate(request, {});
+      const auto latents = mx::load_safetensors(request.save_latents->string()).first.at("latents");
+      test::check_close(latents, f["latents_1"], kPipelineFloat32, name);
     }
   }
 

@@ -70,7 +70,7 @@ class Matcher {
     std::int64_t rows = 0;
     for (const auto& weight : target.weights) rows += shapes(target.part).at(weight)[0];
     const auto columns = shapes(target.part).at(target.weights.front())[1];
-    const auto size = size_of(layer.matrix);
+    const auto size = weights::size_of(layer.matrix);
     if (size == std::pair(rows, columns)) return true;
     if (misfits_++ == 0)
       first_misfit_ = fmt::format("[{}, {}] for {}, got [{}, {}]", rows, columns,
@@ -89,7 +89,8 @@ class Matcher {
 
   void add(const std::string& name, const weights::LoraLayer& layer, const LoraTarget& target) {
     auto& deltas = target.part == PartKind::transformer ? lora_.transformer : lora_.text_encoder;
-    const auto matrix = target.swap_halves ? with_halves_swapped(layer.matrix) : layer.matrix;
+    const auto matrix =
+        target.swap_halves ? weights::with_halves_swapped(layer.matrix) : layer.matrix;
     int row = 0;
     for (const auto& weight : target.weights) {
       const auto [known, is_new] = claimed_.emplace(weight, name);
@@ -98,9 +99,9 @@ class Matcher {
                                                    weight, io::printable(known->second),
                                                    io::printable(name), lora_.path.string()));
       const int rows = static_cast<int>(shapes(target.part).at(weight)[0]);
-      deltas.push_back({weight,
-                        target.weights.size() == 1 ? matrix : rows_of(matrix, row, row + rows),
-                        layer.scale});
+      deltas.push_back(
+          {weight, target.weights.size() == 1 ? matrix : weights::rows_of(matrix, row, row + rows),
+           layer.scale});
       row += rows;
     }
   }
@@ -111,6 +112,46 @@ class Matcher {
   std::size_t misfits_ = 0;
   std::string first_misfit_;
 };
+
+/// Names and shapes of all weights below a module.
+class ShapeLister : public nn::Visitor {
+ public:
+  void on_array(const std::string& path, mx::array& value) override {
+    shapes[path] = {value.shape().begin(), value.shape().end()};
+  }
+  weights::Shapes shapes;
+};
+
+template <typename Module>
+weights::Shapes shapes_of(Module module) {
+  ShapeLister lister;
+  module.visit(lister);
+  return std::move(lister.shapes);
+}
+
+/// Klein 4B and 9B, as far as LoRAs are concerned.
+std::vector<std::pair<std::string, Checkpoint>> published_models() {
+  const auto model = [](int doubles, int singles, int heads, int text_width, int text_mlp) {
+    Checkpoint c;
+    c.transformer_source.shapes = shapes_of(Transformer({.in_channels = 128,
+                                                         .num_layers = doubles,
+                                                         .num_single_layers = singles,
+                                                         .attention_head_dim = 128,
+                                                         .num_attention_heads = heads,
+                                                         .joint_attention_dim = 3 * text_width}));
+    constexpr int layers = 36;
+    const qwen3::TextEncoderConfig text{.vocab_size = 151936,
+                                        .hidden_size = text_width,
+                                        .intermediate_size = text_mlp,
+                                        .num_hidden_layers = layers,
+                                        .num_attention_heads = 32,
+                                        .num_key_value_heads = 8,
+                                        .head_dim = 128};
+    c.text_encoder_source.shapes = shapes_of(qwen3::TextEncoder(text, {layers}));
+    return c;
+  };
+  return {{"4B", model(5, 20, 24, 2560, 9728)}, {"9B", model(8, 24, 32, 4096, 12288)}};
+}
 
 /// Of the transformer or the text encoder.
 const std::vector<weights::LoraDelta>& deltas_of(const Lora& lora, PartKind part) {
@@ -129,13 +170,39 @@ std::ptrdiff_t count_packed(const PartSource& source, const std::vector<Lora>& l
 
 }  // namespace
 
-Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint& checkpoint) {
+Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint& checkpoint,
+               std::optional<mx::Dtype> compute_dtype) {
   if (!std::isfinite(scale))
     throw Error(ErrorKind::usage, fmt::format("expected a finite scale for a LoRA, got {}: {}",
                                               scale, path.string()));
   Lora lora{.path = path, .scale = scale, .transformer = {}, .text_encoder = {}, .warnings = {}};
-  Matcher(checkpoint, lora)(weights::read_lora_file(path));
+  auto file = weights::read_lora_file(path);
+  if (compute_dtype)
+    for (auto& [name, layer] : file.layers)
+      layer.matrix = weights::in_dtype(layer.matrix, *compute_dtype);
+  Matcher(checkpoint, lora)(file);
   return lora;
+}
+
+std::vector<std::string> models_of(const weights::LoraFile& file) {
+  std::vector<std::string> names;
+  std::optional<Error> refusal;
+  for (const auto& [name, model] : published_models()) {
+    try {
+      Lora lora{.path = file.path, .transformer = {}, .text_encoder = {}, .warnings = {}};
+      Matcher(model, lora)(file);
+      names.push_back(name);
+      refusal.reset();
+    } catch (const Error& error) {
+      // The larger model has all layers that the smaller one has, so it has the last word.
+      if (error.kind() == ErrorKind::shape)
+        refusal.reset();
+      else if (names.empty())
+        refusal = error;
+    }
+  }
+  if (refusal) throw *refusal;
+  return names;
 }
 
 void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source,

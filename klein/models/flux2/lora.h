@@ -9,6 +9,7 @@
 #include "klein/models/flux2/contents.h"
 #include "klein/models/flux2/model_files.h"
 #include "klein/quant/target.h"
+#include "klein/tensor/mlx.h"
 #include "klein/weights/lora.h"
 #include "klein/weights/tensor_map.h"
 
@@ -28,10 +29,19 @@ struct Lora {
 /// Reads a LoRA for a model, in whatever names it was written. The same file read twice counts
 /// twice.
 ///
+/// Dtype    as in the file, or for layers that compute in `compute_dtype`: weights::in_dtype
 /// Errors   as weights::read_lora_file; Error(usage) for a scale that is no finite number;
 ///          Error(unsupported) when it changes nothing in this model; Error(format) when two layers
 ///          are the same one; Error(shape) when layers have other sizes than the model's
-Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint& checkpoint);
+Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint& checkpoint,
+               std::optional<mx::Dtype> compute_dtype = {});
+
+/// Which of the published models, "4B" and "9B", a LoRA has the names and sizes of; none where it
+/// is for a model of other sizes.
+///
+/// Errors   as read_lora for what no model can have
+/// Thread   one; the one that read the file
+std::vector<std::string> models_of(const weights::LoraFile& file);
 
 /// Adds LoRAs to the weights of one part, or of one block of it; see weights::merge. What they
 /// changed is packed where there is a target, so that it is never dense all at once.

@@ -110,11 +110,14 @@ double text_pass_bytes(const qwen3::TextEncoderConfig& c, int tokens, double num
                    widened * c.intermediate_size);
 }
 
-/// One block of the transformer: the outputs of its first product, with what is made of them.
-double step_pass_bytes(const TransformerConfig& c, double tokens, double number) {
+/// One block of the transformer: the outputs of its first product, with what is made of them; what
+/// an adapter adds to them, and the sum of both.
+double step_pass_bytes(const TransformerConfig& c, double tokens, double number,
+                       bool has_adapters) {
   const double dim = c.dim(), mlp = c.mlp_dim();
   const double widened = number < 4.0 ? 4.0 : 0.0;
-  return tokens * (number * (8.0 * dim + 3.0 * mlp) + widened * (dim + mlp));
+  const double added = has_adapters ? 2.0 * (3.0 * dim + 2.0 * mlp) : 0.0;
+  return tokens * (number * (8.0 * dim + 3.0 * mlp + added) + widened * (dim + mlp));
 }
 
 std::uint64_t whole_bytes(double bytes) {
@@ -134,13 +137,13 @@ class Stages {
     const double tokens = std::max<double>(work.batch * (own + seen), work.reference_tokens);
     text_ =
         whole_bytes(kSlack * text_pass_bytes(checkpoint.text_encoder, work.text_tokens, number));
-    step_ =
-        whole_bytes(kSlack * (step_pass_bytes(checkpoint.transformer, tokens, number) +
-                              (work.passes - 1) * tokens * checkpoint.transformer.dim() * number));
+    step_ = whole_bytes(
+        kSlack * (step_pass_bytes(checkpoint.transformer, tokens, number, work.has_adapters) +
+                  (work.passes - 1) * tokens * checkpoint.transformer.dim() * number));
     if (work.keeps_references)
       kept_ = whole_bytes(2.0 * work.reference_tokens * checkpoint.transformer.dim() * number *
                           static_cast<double>(bytes.transformer.blocks.size()));
-    program_ = on_cpu() ? kProgramBytes : 0;
+    program_ = (on_cpu() ? kProgramBytes : 0) + work.adapter_bytes;
   }
 
   /// Fills in the peaks of the stages, and how to decode.

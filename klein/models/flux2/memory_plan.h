@@ -53,6 +53,9 @@ struct Workload {
   bool low_ram = false;
   std::uint64_t budget_bytes = 0;  ///< For the whole process, or of the GPU.
 
+  std::uint64_t adapter_bytes = 0;  ///< Of LoRAs that are kept beside the weights.
+  bool has_adapters = false;        ///< Whether some are on the transformer's layers.
+
   bool has_text_encoder = false;  ///< Whether an earlier request left it in memory.
 };
 

@@ -21,6 +21,7 @@ namespace klein::flux2 {
 namespace {
 
 constexpr std::size_t kKeptEmbeddings = 8;  // a few MB each at most; saves a pass a seed
+constexpr std::uint64_t kKeptLoraRequests = 4;
 
 void report(const ProgressCallback& progress, const Progress& state) {
   if (progress && !progress(state)) throw Error(ErrorKind::cancelled, "stopped on request");
@@ -53,9 +54,24 @@ Pipeline::Pipeline(Checkpoint checkpoint, const LoadOptions& options, const Memo
     : checkpoint_(std::move(checkpoint)),
       options_(options),
       memory_(memory),
-      bytes_(bytes_of(checkpoint_, options_)) {
+      bytes_(bytes_of(checkpoint_, options_)),
+      loras_(memory.low_ram || memory.budget_bytes ? 1 : kKeptLoraRequests) {
   for (auto& warning : lora_warnings(checkpoint_, options_))
     checkpoint_.warnings.push_back(std::move(warning));
+}
+
+/// Has the LoRAs of a request ready for the layers. Keys and values of references are theirs too.
+void Pipeline::put_on(const std::vector<LoraChoice>& loras) {
+  auto adapters = loras_.read(loras, checkpoint_, options_.dtype);
+  if (references_ && adapters.transformer_key != adapters_.transformer_key)
+    references_->cache.reset();
+  adapters_ = std::move(adapters);
+}
+
+/// What a prompt becomes depends on the LoRAs of the text encoder.
+std::string Pipeline::embedding_key(const std::string& prompt) const {
+  const auto& loras = adapters_.text_encoder_key;
+  return fmt::format("{}:{}{}", loras.size(), loras, prompt);
 }
 
 std::vector<std::string> Pipeline::prompts_to_encode(const GenerateRequest& request,
@@ -64,7 +80,8 @@ std::vector<std::string> Pipeline::prompts_to_encode(const GenerateRequest& requ
   if (!request.prompt_embeds) wanted.push_back(request.prompt);
   if (plan.classifier_free) wanted.push_back(request.negative_prompt.value_or(""));
   for (const auto& prompt : wanted)
-    if (std::ranges::none_of(embeddings_, [&](const auto& e) { return e.first == prompt; }) &&
+    if (std::ranges::none_of(
+            embeddings_, [key = embedding_key(prompt)](const auto& e) { return e.first == key; }) &&
         std::ranges::find(unknown, prompt) == unknown.end())
       unknown.push_back(prompt);
   return unknown;
@@ -85,6 +102,8 @@ MemoryPlan Pipeline::plan_memory(const GenerateRequest& request, const RequestPl
                 .next = request.next,
                 .low_ram = memory_.low_ram,
                 .budget_bytes = memory_.budget_bytes.value_or(usable_memory_bytes()),
+                .adapter_bytes = loras_.nbytes(),
+                .has_adapters = !adapters_.transformer.empty(),
                 .has_text_encoder = text_encoder_.has_value()};
   const auto note_picture = [&](const io::Image& image) {
     if (image.width * image.height <= work.encoded_rows * work.encoded_columns) return;
@@ -102,9 +121,17 @@ void Pipeline::load_text(const MemoryPlan& memory) {
   if (!tokenizer_) tokenizer_ = tokenizer::Tokenizer::load(checkpoint_.tokenizer);
   if (memory.stream_text_encoder) {
     text_encoder_.reset();
-    if (!streamed_text_encoder_) streamed_text_encoder_.emplace(checkpoint_, options_);
-  } else if (!text_encoder_) {
-    text_encoder_ = checkpoint_.load_text_encoder(options_);
+    if (!streamed_text_encoder_) {
+      streamed_text_encoder_.emplace(checkpoint_, options_);
+      ++loaded_parts_;
+    }
+    streamed_text_encoder_->set_adapters(adapters_.text_encoder);
+  } else {
+    if (!text_encoder_) {
+      text_encoder_ = checkpoint_.load_text_encoder(options_);
+      ++loaded_parts_;
+    }
+    weights::set_adapters(*text_encoder_, adapters_.text_encoder);
   }
 }
 
@@ -112,12 +139,17 @@ void Pipeline::load_text(const MemoryPlan& memory) {
 void Pipeline::load_transformer(const MemoryPlan& memory) {
   if (transformer_ && transformer_->streamed_blocks() < memory.streamed_blocks)
     transformer_.reset();
-  if (!transformer_)
+  if (!transformer_) {
     transformer_.emplace(checkpoint_, options_, memory.block_count - memory.streamed_blocks);
+    ++loaded_parts_;
+  }
+  transformer_->set_adapters(adapters_.transformer);
 }
 
 void Pipeline::load_vae() {
-  if (!vae_) vae_ = checkpoint_.load_vae(options_);
+  if (vae_) return;
+  vae_ = checkpoint_.load_vae(options_);
+  ++loaded_parts_;
 }
 
 void Pipeline::encode(const std::vector<std::string>& prompts) {
@@ -134,13 +166,14 @@ void Pipeline::encode(const std::vector<std::string>& prompts) {
     mx::eval(embeds);
   }
   for (std::size_t i = 0; i < prompts.size(); ++i)
-    embeddings_.emplace_front(prompts[i], std::move(embeds[i]));
+    embeddings_.emplace_front(embedding_key(prompts[i]), std::move(embeds[i]));
 }
 
 /// Of a prompt that was encoded; it becomes the newest one.
 const mx::array& Pipeline::embedding(const std::string& prompt) {
-  embeddings_.splice(embeddings_.begin(), embeddings_,
-                     std::ranges::find(embeddings_, prompt, [](const auto& e) { return e.first; }));
+  embeddings_.splice(
+      embeddings_.begin(), embeddings_,
+      std::ranges::find(embeddings_, embedding_key(prompt), [](const auto& e) { return e.first; }));
   return embeddings_.front().second;
 }
 
@@ -312,12 +345,16 @@ std::vector<io::Image> Pipeline::decode(const mx::array& latents, const RequestP
 GenerateResult Pipeline::generate(const GenerateRequest& request,
                                   const ProgressCallback& progress) {
   const auto plan = plan_request(request, checkpoint_);
+  put_on(request.loras);
+  loaded_parts_ = 0;
   const auto memory = plan_memory(request, plan);
   GenerateResult result;
   result.steps = plan.steps();
   result.guidance = plan.guidance;
   result.memory = memory.report();
   result.warnings = checkpoint_.warnings;
+  result.warnings.insert(result.warnings.end(), adapters_.warnings.begin(),
+                         adapters_.warnings.end());
   result.warnings.insert(result.warnings.end(), plan.warnings.begin(), plan.warnings.end());
 
   Stopwatch watch;
@@ -384,6 +421,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   result.height = result.images.front().height;
   report(progress, {.stage = Stage::decode, .done = 1});
   lap(Stage::decode);
+  result.loaded_parts = loaded_parts_;
   result.peak_memory_bytes = peak_memory_bytes();
   return result;
 }

@@ -13,6 +13,7 @@
 #include "klein/models/flux2/memory_plan.h"
 #include "klein/models/flux2/pictures.h"
 #include "klein/models/flux2/request_plan.h"
+#include "klein/models/flux2/run_time_loras.h"
 #include "klein/models/flux2/streaming.h"
 #include "klein/models/flux2/transformer.h"
 #include "klein/models/flux2/vae.h"
@@ -66,6 +67,8 @@ class Pipeline {
   };
 
   MemoryPlan plan_memory(const GenerateRequest& request, const RequestPlan& plan) const;
+  void put_on(const std::vector<LoraChoice>& loras);
+  std::string embedding_key(const std::string& prompt) const;
   std::vector<std::string> prompts_to_encode(const GenerateRequest& request,
                                              const RequestPlan& plan) const;
   void load_text(const MemoryPlan& memory);
@@ -101,7 +104,11 @@ class Pipeline {
   std::optional<Vae> vae_;
   std::optional<KeptReferences> references_;
   std::optional<LatentRgb> latent_rgb_;
-  std::list<std::pair<std::string, mx::array>> embeddings_;  ///< Of the last prompts, newest first.
+  RunTimeLoras loras_;
+  Adapters adapters_;  ///< Of the last request.
+  int loaded_parts_ = 0;
+  /// Of the last prompts by embedding_key(), newest first.
+  std::list<std::pair<std::string, mx::array>> embeddings_;
 };
 
 }  // namespace klein::flux2

@@ -61,6 +61,11 @@ StreamedTransformer::StreamedTransformer(const Checkpoint& checkpoint, const Loa
     add(stem_.single_transformer_blocks, kSingleBlocks, i);
 }
 
+void StreamedTransformer::set_adapters(const weights::AdapterMap& adapters) {
+  adapters_ = adapters;
+  weights::set_adapters(stem_, adapters_);
+}
+
 /// Those that stay, and blocks [begin, end) of streamed_. `run` is given a block and its number,
 /// and returns what has to be evaluated before the block goes.
 template <typename Block, typename Run>
@@ -76,6 +81,7 @@ void StreamedTransformer::run_blocks(const std::vector<Block>& resident, std::si
     streamed_[(i + 1) % streamed_.size()].advise(io::Advice::will_need);
     Block block(stem_.config);
     fill_part(block, streamed_[i], options_);
+    weights::set_adapters(block, adapters_, streamed_[i].prefix);
     mx::eval(run(block, number++));
   }
 }
@@ -180,6 +186,7 @@ std::vector<mx::array> StreamedTextEncoder::operator()(
     if (i + 1 < layers_.size()) layers_[i + 1].advise(io::Advice::will_need);
     qwen3::DecoderLayer layer(config_);
     fill_part(layer, layers_[i], options_);
+    weights::set_adapters(layer, adapters_, layers_[i].prefix);
     std::vector<mx::array> results;
     for (auto& state : states) {
       stem_.run(layer, state);

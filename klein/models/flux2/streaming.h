@@ -7,6 +7,7 @@
 #include "klein/models/flux2/transformer.h"
 #include "klein/models/qwen3/text_encoder.h"
 #include "klein/tensor/mlx.h"
+#include "klein/weights/adapters.h"
 
 /// Networks block by block. A block that is not to stay is built from its file, runs, and goes with
 /// the pages that it was read from, while the system reads the next one. What they compute equals
@@ -41,6 +42,10 @@ class StreamedTransformer {
 
   int streamed_blocks() const { return static_cast<int>(streamed_.size()); }
 
+  /// Puts these on the layers in the place of earlier ones; on those of a streamed block whenever
+  /// it is built.
+  void set_adapters(const weights::AdapterMap& adapters);
+
  private:
   struct Pass;
   template <typename Block, typename Run>
@@ -48,7 +53,8 @@ class StreamedTransformer {
                   const Run& run) const;
 
   LoadOptions options_;
-  Transformer stem_;                  ///< What is in no block, and the blocks that stay.
+  Transformer stem_;  ///< What is in no block, and the blocks that stay.
+  weights::AdapterMap adapters_;
   std::vector<PartSource> streamed_;  ///< The other blocks, double-stream ones first.
   std::size_t double_count_ = 0;      ///< Of streamed_.
 };
@@ -65,10 +71,14 @@ class StreamedTextEncoder {
   /// Errors   as qwen3::TextEncoder's operator()
   std::vector<mx::array> operator()(std::span<const qwen3::TokenRow> prompts) const;
 
+  /// As StreamedTransformer's.
+  void set_adapters(const weights::AdapterMap& adapters) { adapters_ = adapters; }
+
  private:
   qwen3::TextEncoderConfig config_;
   LoadOptions options_;
   qwen3::TextEncoder stem_;  ///< Without layers.
+  weights::AdapterMap adapters_;
   std::vector<PartSource> layers_;
 };
 

@@ -51,6 +51,22 @@ KLEIN_CLONES void add_gated_row(const Bf16* x, const Bf16* gate, const Bf16* y, 
 }
 
 template <typename T>
+KLEIN_INLINE void add_scaled_loop(const T* x, float scale, const T* y, T* out, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i)
+    out[i] = round_to<T>(to_float(x[i]) + through<T>(scale * to_float(y[i])));
+}
+
+KLEIN_CLONES void add_scaled_row(const float* x, float scale, const float* y, float* out,
+                                 std::int64_t n) {
+  add_scaled_loop(x, scale, y, out, n);
+}
+KLEIN_CLONES void add_scaled_row(const Bf16* x, float scale, const Bf16* y, Bf16* out,
+                                 std::int64_t n) {
+  add_scaled_loop(x, scale, y, out, n);
+}
+
+template <typename T>
 void run_swiglu(const Rows& gate, const Rows& up, std::int64_t up_from, std::int64_t length,
                 T* to) {
   parallel_ranges(gate.count(), length * 3 * std::int64_t{sizeof(T)}, [&](auto begin, auto end) {
@@ -122,6 +138,25 @@ mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& 
     return portable::add_gated(in[0], in[1], in[2]);
   };
   return cpu_kernel("add_gated", {x, gate, y}, x.shape(), x.dtype(), body, twin);
+}
+
+mx::array add_scaled(const mx::array& x, float scale, const mx::array& y) {
+  const auto body = [scale](const std::vector<mx::array>& in, mx::array& out) {
+    const Rows xs(in[0]), ys(in[1]);
+    with_type(out.dtype(), [&](auto type) {
+      using T = decltype(type);
+      T* to = out.data<T>();
+      const auto length = xs.length();
+      parallel_ranges(xs.count(), length * 3 * std::int64_t{sizeof(T)}, [&](auto begin, auto end) {
+        for (auto i = begin; i < end; ++i)
+          add_scaled_row(xs.row<T>(i), scale, ys.row<T>(i), to + i * length, length);
+      });
+    });
+  };
+  const auto twin = [scale](const std::vector<mx::array>& in) {
+    return portable::add_scaled(in[0], scale, in[1]);
+  };
+  return cpu_kernel("add_scaled", {x, y}, x.shape(), x.dtype(), body, twin);
 }
 
 }  // namespace klein::ops::native

@@ -17,6 +17,14 @@ constexpr std::int64_t kFewRows = 4;
 /// Floats of unpacked weights that are held at a time.
 constexpr std::int64_t kPanelFloats = 1 << 21;
 
+/// Floats of results that wait for their rounding: few columns of weights make a panel wide.
+constexpr std::int64_t kWaitingFloats = 1 << 23;
+
+std::int64_t panel_rows(std::int64_t m, std::int64_t n, std::int64_t k) {
+  const auto rows = std::min(kPanelFloats / k, kWaitingFloats / m) / 64 * 64;
+  return std::min(std::max<std::int64_t>(rows, 64), n);
+}
+
 struct Operands {
   std::int64_t m, n, k;
   const Dense &x, &w;
@@ -49,8 +57,7 @@ void multiply_few(const Operands& o, X* y) {
 template <typename X, typename W>
 void multiply_panels(const Operands& o, X* y) {
   constexpr bool kWideX = std::is_same_v<X, float>, kWideW = std::is_same_v<W, float>;
-  const auto rows =
-      kWideX && kWideW ? o.n : std::clamp<std::int64_t>(kPanelFloats / o.k / 64 * 64, 64, o.n);
+  const auto rows = kWideX && kWideW ? o.n : panel_rows(o.m, o.n, o.k);
   Scratch<float> x, w, sums;
   if constexpr (!kWideX) {
     x = Scratch<float>(static_cast<std::size_t>(o.m * o.k));

@@ -19,9 +19,8 @@ TEST_SUITE("cli/completions") {
   TEST_CASE("bash knows commands, flags and values") {
     const auto bash = script("bash");
     CHECK(holds(bash,
-                "_klein_reply -W 'generate edit inpaint tokenize bench save info models "
-                "completions --version "
-                "-h --help'"));
+                "_klein_reply -W 'generate edit inpaint tokenize bench save info models lora "
+                "completions --version -h --help'"));
     CHECK(holds(bash, "generate:--dtype) _klein_reply -W 'bfloat16 float32'; return ;;"));
     CHECK(holds(bash, "generate:--output) _klein_reply -f; return ;;"));
     CHECK(holds(bash,

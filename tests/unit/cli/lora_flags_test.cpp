@@ -16,7 +16,8 @@ Pairs loras(const Strings& flags, Strings* warnings = nullptr) {
   arguments.insert(arguments.end(), flags.begin(), flags.end());
   program(arguments);
   Pairs result;
-  for (const auto& choice : program.loaded.at(0).loras)
+  CHECK(program.loaded.at(0).loras.empty());
+  for (const auto& choice : program.requests.at(0).loras)
     result.emplace_back(choice.name, choice.scale);
   if (warnings != nullptr) warnings->push_back(program.err.str());
   return result;
@@ -48,8 +49,8 @@ TEST_SUITE("cli/lora_flags") {
     FakeProgram program;
     program({"generate", "--lora", "a", "0.5", "a red apple", "--lora", "b"});
     CHECK(program.requests.at(0).prompt == "a red apple");
-    CHECK(program.loaded.at(0).loras.size() == 2);
-    CHECK(program.loaded.at(0).loras.at(0).scale == 0.5);
+    CHECK(program.requests.at(0).loras.size() == 2);
+    CHECK(program.requests.at(0).loras.at(0).scale == 0.5);
   }
 
   TEST_CASE("--lora with wrong words is refused") {
@@ -83,7 +84,26 @@ TEST_SUITE("cli/lora_flags") {
   TEST_CASE("bench takes LoRAs too") {
     FakeProgram program;
     program({"bench", "--lora", "a", "0.5"});
-    CHECK(program.loaded.at(0).loras.at(0).scale == 0.5);
+    CHECK(program.requests.at(0).loras.at(0).scale == 0.5);
+  }
+
+  TEST_CASE("--merge-loras gives them to the weights, and so does saving") {
+    const WorkingFolder folder;
+    for (const Strings& command :
+         {Strings{"generate", "x", "--merge-loras"}, Strings{"bench", "--merge-loras"},
+          Strings{"save", "--path", "y"}}) {
+      FakeProgram program;
+      auto arguments = command;
+      arguments.insert(arguments.end(), {"--lora", "a", "0.5", "--quiet"});
+      program(arguments);
+      REQUIRE(program.loaded.at(0).loras.size() == 1);
+      CHECK(program.loaded.at(0).loras.at(0).scale == 0.5);
+      for (const auto& request : program.requests) CHECK(request.loras.empty());
+    }
+    FakeProgram program;
+    program({"generate", "x", "--merge-loras"});
+    CHECK(program.err.str().find("warning: --merge-loras has no effect without --lora\n") !=
+          std::string::npos);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "klein/core/error.h"
 #include "klein/models/flux2/memory_plan.h"
+#include "klein/models/flux2/run_time_loras.h"
 #include "klein/tensor/random.h"
 
 namespace klein::flux2 {
@@ -107,6 +108,45 @@ TEST_SUITE("models/streaming") {
     const auto together = transformer(std::vector{both})[0];
     auto difference = mx::max(mx::abs(together - mx::concatenate({alone[0], alone[1]}, 0)));
     CHECK(difference.item<float>() < 1e-5f);
+  }
+
+  TEST_CASE("with a LoRA too, and without it again") {
+    const auto c = tiny();
+    RunTimeLoras loras(1);
+    const auto read = [&](const char* name, mx::Dtype dtype) {
+      return loras.read({{kFixtures + "../lora/" + name, 0.7}}, c, dtype);
+    };
+    for (const auto dtype : {mx::float32, mx::bfloat16}) {
+      const LoadOptions options{.dtype = dtype, .quantize_transformer = quant::parse_target("fp8")};
+      const auto adapters = read("lokr_ai_toolkit.safetensors", dtype);
+      auto whole = c.load_transformer(options);
+      const auto passes = std::vector{input(c, whole, dtype, 1)};
+      const auto velocity = [&] {
+        return whole(passes[0].latents, passes[0].prompt_embeds, passes[0].timestep,
+                     passes[0].rope);
+      };
+      const auto plain = velocity();
+      weights::set_adapters(whole, adapters.transformer);
+      CHECK_FALSE(same_numbers(velocity(), plain));
+      for (int resident = 0; resident <= 2; ++resident) {
+        StreamedTransformer streamed(c, options, resident);
+        streamed.set_adapters(adapters.transformer);
+        CHECK(same_numbers(streamed(passes)[0], velocity()));
+        streamed.set_adapters({});
+        CHECK(same_numbers(streamed(passes)[0], plain));
+      }
+
+      const std::vector<qwen3::TokenRow> prompts{{.ids = {1, 2, 3, 4, 5, 0}, .length = 5}};
+      const auto for_text = read("text_kohya.safetensors", dtype);
+      auto encoder = c.load_text_encoder(options);
+      const auto without = encoder(prompts);
+      weights::set_adapters(encoder, for_text.text_encoder);
+      StreamedTextEncoder streamed(c, options);
+      CHECK(same_numbers(streamed(prompts)[0], without));
+      streamed.set_adapters(for_text.text_encoder);
+      CHECK(same_numbers(streamed(prompts)[0], encoder(prompts)));
+      CHECK_FALSE(same_numbers(encoder(prompts), without));
+    }
   }
 
   TEST_CASE("a streamed text encoder computes what the whole one does, bit for bit") {

@@ -21,6 +21,7 @@ TEST_SUITE("ops/elementwise") {
         check_backends("add gated", [&] { return add_gated(x, gate, y); });
         check_backends("add gated, three axes",
                        [&] { return add_gated(x, mx::expand_dims(gate, 1), y); });
+        check_backends("add scaled", [&] { return add_scaled(x, 0.3f, y); });
       }
   }
 
@@ -69,6 +70,15 @@ TEST_SUITE("ops/elementwise") {
     for (const auto backend : {Backend::native, Backend::portable}) {
       CHECK(values(computed(backend, [&] { return swiglu(gate, up); }))[0] == 1.796875f);
       CHECK(values(computed(backend, [&] { return add_gated(x, three, y); }))[0] == 131.0f);
+      CHECK(values(computed(backend, [&] { return add_scaled(x, 3.0f, y); }))[0] == 131.0f);
+    }
+  }
+
+  TEST_CASE("a scale is not rounded before it is multiplied") {
+    // 0.2998 * 1.25 = 0.37475 rounds to 0.375; from 0.2998 rounded, 0.298828125, 0.37304688 came.
+    const auto zero = mx::zeros({1}, mx::bfloat16), y = mx::array({1.25f}, mx::bfloat16);
+    for (const auto backend : {Backend::native, Backend::portable}) {
+      CHECK(values(computed(backend, [&] { return add_scaled(zero, 0.2998f, y); }))[0] == 0.375f);
     }
   }
 

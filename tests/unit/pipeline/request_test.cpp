@@ -38,6 +38,8 @@ TEST_SUITE("pipeline/request") {
           "expected a guidance of at least 0, got nan");
     CHECK(complaint({.sigmas = {1.0f, 0.0f}}) ==
           "expected every sigma above 0 and at most 1, got 0");
+    CHECK(complaint({.loras = {{"a", std::numeric_limits<double>::infinity()}}}) ==
+          "expected a finite scale for a LoRA, got inf: a");
   }
 }
 
