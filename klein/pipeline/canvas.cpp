@@ -53,18 +53,6 @@ Size working_size(const io::Picture& picture) {
   return size;
 }
 
-/// The bounding box of all that is not black.
-Box bounds(const io::GreyImage& mask) {
-  Box box{mask.width, mask.height, 0, 0};
-  const auto* value = mask.grey.data();
-  for (int y = 0; y < mask.height; ++y)
-    for (int x = 0; x < mask.width; ++x)
-      if (*value++ != 0)
-        box = {std::min(box.left, x), std::min(box.top, y), std::max(box.right, x + 1),
-               std::max(box.bottom, y + 1)};
-  return box;
-}
-
 /// Makes low to high longer by `more`, inside 0 to `limit` as far as there is room.
 void lengthen(int& low, int& high, int more, int limit) {
   low -= more / 2;
@@ -80,7 +68,7 @@ void lengthen(int& low, int& high, int more, int limit) {
 }
 
 Box crop_region(const io::GreyImage& mask, const Size& size, int padding) {
-  Box box = bounds(mask);
+  Box box = bounds_of(mask);
   box = {box.left - std::min(padding, box.left), box.top - std::min(padding, box.top),
          box.right + std::min(padding, mask.width - box.right),
          box.bottom + std::min(padding, mask.height - box.bottom)};
@@ -181,6 +169,17 @@ void fill_in(Canvas& canvas, const MaskedPicture& original, const CanvasOptions&
 }
 
 }  // namespace
+
+Box bounds_of(const io::GreyImage& mask) {
+  Box box{mask.width, mask.height, 0, 0};
+  const auto* value = mask.grey.data();
+  for (int y = 0; y < mask.height; ++y)
+    for (int x = 0; x < mask.width; ++x)
+      if (*value++ != 0)
+        box = {std::min(box.left, x), std::min(box.top, y), std::max(box.right, x + 1),
+               std::max(box.bottom, y + 1)};
+  return box;
+}
 
 io::Image cover(const io::Picture& picture, int width, int height) {
   expect_whole(picture);

@@ -49,6 +49,9 @@ struct Canvas {
   Box content;              ///< Where the working picture holds the original, or `crop` of it.
 };
 
+/// The bounding box of all that is not black; where all is, its right is left of its left.
+Box bounds_of(const io::GreyImage& mask);
+
 /// The picture scaled so that it covers the size, cut at the centre, without alpha: what img2img
 /// starts from.
 ///

@@ -49,6 +49,20 @@ Weights faded(const io::GreyImage& mask, float width) {
   return weights;
 }
 
+/// faded(), looking only at what is not black and the pixels next to it.
+Weights faded_part(const io::GreyImage& mask, float width) {
+  Box box = bounds_of(mask);
+  box = {std::max(box.left - 1, 0), std::max(box.top - 1, 0), std::min(box.right + 1, mask.width),
+         std::min(box.bottom + 1, mask.height)};
+  const Weights part = faded(crop(mask, box.left, box.top, box.width(), box.height()), width);
+  Weights weights(mask.grey.size());
+  const auto row = static_cast<std::ptrdiff_t>(box.width());
+  for (int y = 0; y < box.height(); ++y)
+    std::copy_n(part.begin() + y * row, row,
+                weights.begin() + std::ptrdiff_t{box.top + y} * mask.width + box.left);
+  return weights;
+}
+
 /// Puts `part` over `picture` at `box`, each pixel with its weight of 255.
 void mix(io::Image& picture, const io::Image& part, const Box& box, const Weights& weights) {
   const auto width = static_cast<std::size_t>(picture.width);
@@ -84,7 +98,8 @@ io::Image finish(const Canvas& canvas, const io::Image& generated, Preserve pres
   // Pixels to fade in over: a token's width where the part is about 1024 wide.
   const float fade = std::max(4.0f, static_cast<float>(std::min(box.width(), box.height())) / 64);
   mix(result, part, box,
-      preserve == Preserve::blend ? faded(canvas.original_mask, fade) : canvas.original_mask.grey);
+      preserve == Preserve::blend ? faded_part(canvas.original_mask, fade)
+                                  : canvas.original_mask.grey);
   return result;
 }
 
