@@ -35,7 +35,8 @@ MAY_INCLUDE = {
 # Modules whose files see MLX; no other may, and the public headers may not either.
 MLX_MODULES = {"tensor", "ops", "nn", "sampling", "weights", "pipeline", "models/qwen3", "models/flux2", "engine"}
 PUBLIC_HEADERS = ["klein.h", "engine/engine.h", "engine/describe_model.h", "pipeline/request.h", "pipeline/save_request.h",
-                  "quant/target.h", "quant/packed.h", "core/", "io/file.h", "io/image.h", "io/picture.h"]
+                  "quant/target.h", "quant/packed.h", "core/", "io/file.h", "io/image.h", "io/picture.h",
+                  "pipeline/canvas.h", "pipeline/expand.h"]
 
 # Third-party headers belong into .cpp files. The exceptions: the header, and where it may stand.
 HEADER_EXCEPTIONS = {"nlohmann/": ["io/json.h"]}
