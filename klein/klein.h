@@ -14,5 +14,6 @@
 #include "klein/engine/engine.h"
 #include "klein/io/file.h"
 #include "klein/io/image.h"
+#include "klein/io/picture.h"
 #include "klein/pipeline/request.h"
 #include "klein/pipeline/save_request.h"

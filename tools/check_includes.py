@@ -28,7 +28,7 @@ MAY_INCLUDE = {
     "engine": ["core", "io", "hub", "tensor", "quant", "ops", "nn", "weights", "sampling", "pipeline", "models/qwen3",
                "models/flux2"],
     "cli": ["core", "io", "engine", "tokenizer", "quant/target.h", "pipeline/request.h", "pipeline/save_request.h"],
-    "klein.h": ["core", "io/file.h", "io/image.h", "engine/engine.h", "engine/describe_model.h", "pipeline/request.h",
+    "klein.h": ["core", "io/file.h", "io/image.h", "io/picture.h", "engine/engine.h", "engine/describe_model.h", "pipeline/request.h",
                 "pipeline/save_request.h"],
 }
 

@@ -26,7 +26,7 @@ class Requests(ProgramTest):
                 (("--width", "100000", "--height", "100000"), "100000 x 100000"), (("--steps", "0"), "0"),
                 (("--steps", "-3"), "-3"), (("--guidance", "-1"), "-1"), (("--seed", "-1"), '"-1"'),
                 (("--output", "a.bmp"), '"a.bmp"'), (("--sigmas", "2"), "2"), (("--rng", "x"), '"x"'),
-                (("--width", "2x"), '"2x"'), (("more",), '"more"')):
+                (("--width", "2x"), "2x"), (("more",), '"more"')):
             with self.subTest(arguments):
                 self.fails(USAGE, *arguments, fragments=[fragment])
 

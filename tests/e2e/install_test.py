@@ -1,4 +1,4 @@
-"""The installed library serves another program: install, build examples/hello against it, run it."""
+"""The installed library serves another program: install, build the examples against it, run it."""
 
 import os
 import subprocess
@@ -35,13 +35,21 @@ class Install(unittest.TestCase):
     def tearDownClass(cls):
         cls.folder.cleanup()
 
-    def test_another_program_finds_the_package_and_paints(self):
-        build = Path(self.folder.name) / "hello"
-        run(CMAKE, "-G", "Ninja", "-S", ROOT / "examples/hello", "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}")
+    def test_other_programs_find_the_package_and_paint(self):
+        build = Path(self.folder.name) / "examples"
+        run(CMAKE, "-G", "Ninja", "-S", ROOT / "examples", "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}")
         run(CMAKE, "--build", build)
         run(build / "hello", cwd=build)
-        width, height = png_size(build / "hello.png")
-        self.assertEqual((width % 16, height % 16), (0, 0))
+        size = png_size(build / "hello.png")
+        self.assertEqual((size[0] % 16, size[1] % 16), (0, 0))
+        run(build / "edit", "hello.png", "change the background to blue", cwd=build)
+        self.assertEqual(png_size(build / "edit.png"), size)
+        for step in range(1, 5):
+            self.assertEqual(png_size(build / f"preview_{step}.png"), (size[0] // 8, size[1] // 8))
+        tiny = ROOT / "tests/fixtures/models/tiny-distilled"
+        run(build / "lora", ROOT / "tests/fixtures/lora/diffusers.safetensors", "a red apple", tiny, cwd=build)
+        pictures = [(build / f"lora_{scale}.png").read_bytes() for scale in ("0.0", "0.5", "1.0")]
+        self.assertEqual(len(set(pictures)), 3)
 
     def test_the_installed_program_needs_nothing_of_the_checkout(self):
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("KLEIN", "MLX"))}
