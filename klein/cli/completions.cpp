@@ -42,7 +42,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
 Kind kind_of(const std::string& type) {
   if (type == value::kFile) return Kind::file;
   if (type == value::kModel) return Kind::model;
-  return type.find('|') == std::string::npos ? Kind::text : Kind::words;
+  return type.empty() || type == value::kText || type == value::kNumber ? Kind::text : Kind::words;
 }
 
 Flag read_flag(const CLI::Option& option) {

@@ -86,7 +86,7 @@ TEST_SUITE("models/run_time_loras") {
 
   TEST_CASE("the text encoder's key tells its LoRAs and their scales apart") {
     const TempDir folder, other;
-    const auto path = write(folder, "model.layers.0.mlp.down_proj", 48, 32);
+    const auto path = write(folder, "model.layers.0.mlp.down_proj", 40, 32);
     const auto image = write(other, "proj_out", 16, 128);
     RunTimeLoras loras(4);
     const auto model = tiny();
@@ -101,7 +101,7 @@ TEST_SUITE("models/run_time_loras") {
     CHECK(key({{image}, {path}}) == once);
     CHECK(key({{path, 0.5}}) != once);
     CHECK(key({{path}, {path}}) != once);
-    write(folder, "model.layers.0.mlp.down_proj", 48, 32, /*rank=*/2);
+    write(folder, "model.layers.0.mlp.down_proj", 40, 32, /*rank=*/2);
     CHECK(key({{path}}) != once);
   }
 
