@@ -8,6 +8,9 @@
 
 namespace klein::flux2 {
 
+/// Lies beside the config.json of an autoencoder with other latents than the published one's.
+inline constexpr const char* kLatentRgbFile = "latent_rgb.json";
+
 /// Latents to colours without the autoencoder: one linear map, good enough to watch a picture come.
 struct LatentRgb {
   mx::array weight;  ///< [latent_channels, 3] float32
@@ -16,7 +19,7 @@ struct LatentRgb {
   /// That of the published FLUX.2 autoencoder.
   static LatentRgb published();
 
-  /// From `latent_rgb.json`: {"weight": [[r, g, b], ...], "bias": [r, g, b]}.
+  /// From a file: {"weight": [[r, g, b], ...], "bias": [r, g, b]}.
   ///
   /// Errors   Error(format) when it is none
   static LatentRgb read(const std::filesystem::path& path);

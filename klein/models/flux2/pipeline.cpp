@@ -306,7 +306,7 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
 
 const LatentRgb& Pipeline::latent_rgb() {
   if (latent_rgb_) return *latent_rgb_;
-  const auto file = checkpoint_.vae_source.path / "latent_rgb.json";
+  const auto file = checkpoint_.vae_source.path / kLatentRgbFile;
   latent_rgb_ = std::filesystem::exists(file) ? LatentRgb::read(file) : LatentRgb::published();
   const int channels = checkpoint_.vae.latent_channels;
   if (latent_rgb_->weight.shape(0) != channels)

@@ -8,6 +8,7 @@
 #include "klein/core/error.h"
 #include "klein/io/json.h"
 #include "klein/models/flux2/config_json.h"
+#include "klein/models/flux2/latent_rgb.h"
 #include "klein/models/flux2/naming.h"
 #include "klein/models/flux2/new_folder.h"
 #include "klein/models/flux2/sizes.h"
@@ -184,6 +185,7 @@ class Saver {
     part(c.vae_source, "vae", options_.quantize_vae, bfl ? "ae.safetensors" : "");
     write_json_files();
     copy_tokenizer();
+    if (!bfl) copy_latent_rgb();
     ++done_;
     report(0);
     folder_.commit();
@@ -294,14 +296,22 @@ class Saver {
     write_json("vae/config.json", vae_json(checkpoint_.vae));
   }
 
+  void copy_text(const fs::path& from, const fs::path& name) {
+    io::write_atomically(folder_.path() / name, io::as_bytes(io::read_text(from)));
+    result_.files.push_back(folder_.path() / name);
+  }
+
+  void copy_latent_rgb() {
+    const auto file = checkpoint_.vae_source.path / kLatentRgbFile;
+    if (fs::exists(file)) copy_text(file, fs::path("vae") / kLatentRgbFile);
+  }
+
   /// The whole folder where the tokenizer has one of its own, else its file and what it is read
   /// with.
   void copy_tokenizer() {
     const auto& source = checkpoint_.tokenizer;
     const auto copy = [&](const fs::path& from, const fs::path& name) {
-      const auto to = folder_.path() / "tokenizer" / name;
-      io::write_atomically(to, io::as_bytes(io::read_text(from)));
-      result_.files.push_back(to);
+      copy_text(from, fs::path("tokenizer") / name);
     };
     if (fs::is_directory(source)) {
       for (const auto& entry : fs::directory_iterator(source))
