@@ -18,7 +18,9 @@ def contact_sheet(pictures: list[Image.Image], texts: list[str], columns: int, s
     pen = ImageDraw.Draw(sheet)
     for i, (picture, text) in enumerate(zip(pictures, texts)):
         x, y = i % columns * (side + 4), i // columns * (side + 26)
-        sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS) if picture.size != (side, side) else picture, (x, y))
+        shown = picture.copy()
+        shown.thumbnail((side, side), Image.Resampling.LANCZOS)
+        sheet.paste(shown, (x, y))
         cut = max(1, side // 6)
         pen.text((x + 1, y + side), text[:cut] + "\n" + text[cut:2 * cut], fill="black", spacing=0)
     return sheet
