@@ -1,4 +1,4 @@
-"""Draw captions with diffusers' own Flux2KleinPipeline: one PNG per caption, and a contact sheet."""
+"""Draw captions or edits with diffusers' own Flux2KleinPipeline: one PNG per case, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def contact_sheet(pictures: list[Image.Image], texts: list[str], columns: int, s
     pen = ImageDraw.Draw(sheet)
     for i, (picture, text) in enumerate(zip(pictures, texts)):
         x, y = i % columns * (side + 4), i // columns * (side + 26)
-        sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS) if picture.size != (side, side) else picture, (x, y))
+        shown = picture.copy()
+        shown.thumbnail((side, side), Image.Resampling.LANCZOS)
+        sheet.paste(shown, (x, y))
         cut = max(1, side // 6)
         pen.text((x + 1, y + side), text[:cut] + "\n" + text[cut:2 * cut], fill="black", spacing=0)
     return sheet
@@ -27,7 +29,10 @@ def contact_sheet(pictures: list[Image.Image], texts: list[str], columns: int, s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--captions", type=Path, default=HERE / "heldout.json", help="JSON list of objects with a caption, or a text file")
+    parser.add_argument("--captions", type=Path, default=HERE / "heldout.json",
+                        help="JSON list of objects with a caption or an edit's prompt, and a canvas; or a text file")
+    parser.add_argument("--references", type=Path, help="folder of the edits' references (heldout.py --references)")
+    parser.add_argument("--every", type=int, default=1, help="draw every N-th case only")
     parser.add_argument("--out", type=Path, help="folder for the PNG files")
     parser.add_argument("--sheet", type=Path, help="contact sheet to write")
     parser.add_argument("--columns", type=int, default=10)
@@ -35,32 +40,30 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--height", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     from diffusers import Flux2KleinPipeline
 
     if args.captions.suffix == ".json":
-        texts = [c["caption"] for c in json.loads(args.captions.read_text())]
+        cases = json.loads(args.captions.read_text())
     else:
-        texts = [t for t in args.captions.read_text().splitlines() if t]
-    texts = texts[:args.limit or None]
+        cases = [{"caption": t} for t in args.captions.read_text().splitlines() if t]
+    chosen = range(0, min(len(cases), args.limit or len(cases)), args.every)
     pipe = Flux2KleinPipeline.from_pretrained(args.model, torch_dtype=torch.float32).to(args.device)
     pipe.set_progress_bar_config(disable=True)
-    options = json.loads((args.model / "model_index.json").read_text())
-    pictures = []
-    for start in range(0, len(texts), args.batch):
-        part = texts[start:start + args.batch]
-        seeds = [torch.Generator().manual_seed(args.seed + start + i) for i in range(len(part))]
-        pictures += pipe(prompt=part, height=args.height, width=args.width, num_inference_steps=args.steps, guidance_scale=1.0,
-                         generator=seeds, max_sequence_length=options["max_sequence_length"],
+    options, pictures, texts = json.loads((args.model / "model_index.json").read_text()), [], []
+    for i in chosen:
+        case = cases[i]
+        width, height = case.get("canvas", (256, 256))
+        references = [Image.open(args.references / f"{i:03d}_{j + 1}.png") for j in range(len(case.get("references", [])))]
+        texts.append(case.get("caption") or case["prompt"])
+        pictures += pipe(prompt=texts[-1], image=references or None, height=height, width=width, num_inference_steps=args.steps,
+                         guidance_scale=1.0, generator=torch.Generator().manual_seed(args.seed + i),
+                         max_sequence_length=options["max_sequence_length"],
                          text_encoder_out_layers=tuple(options["text_encoder_out_layers"])).images
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        for i, picture in enumerate(pictures):
-            picture.save(args.out / f"{i:03d}.png")
+        if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)
+            pictures[-1].save(args.out / f"{i:03d}.png")
     if args.sheet:
         contact_sheet(pictures, texts, args.columns, args.side).save(args.sheet)
 

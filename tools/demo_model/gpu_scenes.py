@@ -3,61 +3,56 @@
 from __future__ import annotations
 
 import random
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from captions import caption
-from scenes import BACKGROUNDS, CANVAS, SIZES, load_subjects, random_scene
+from edits import Picture, random_edit
+from scenes import BACKGROUNDS, CANVAS, SIZES, Sprite, load_subjects
 from sprites import PALETTE
 from tokens import MAX_TOKENS, PAD, TEMPLATE
 
 #: sRGB change (0..1) of the background for one standard deviation of the two noise channels that steer it
 SHADES = ((0.020, 0.020, 0.020), (0.012, 0.0, -0.012))
 
-#: pixels to the right, pixels down, share of the size and radians of tilt for one standard deviation
-POSES = (5.0, 5.0, 0.04, 0.08)
+#: one standard deviation of the two that steer the pose: lean (radians of tilt about a point below the middle) and growth (share of
+#: the size, away from the ground); the pivot is this share of the sprite's side below its middle
+LEAN, GROWTH, PIVOT = 0.07, 0.04, 0.2
 
 
-def scene_row(scene) -> list[int]:
-    """count, background, first, second, then subject, size, left, top for two sprites."""
+def picture_row(picture: Picture) -> tuple[list[int], list[float]]:
+    """count, background, first, second, then subject, size, left, top for two sprites; and shade, then lean, growth for two sprites."""
+    scene = picture.scene
     row = [len(scene.sprites), BACKGROUNDS.index(scene.background), scene.first, scene.second]
-    for s in (scene.sprites * 2)[:2]:
+    for s in (scene.sprites * 2 + [Sprite(0, 0, 0, 0)] * 2)[:2]:
         row += [s.subject, s.size, s.left, s.top]
-    return row
+    return row, [*picture.shade, *picture.pose(0), *picture.pose(1)]
 
 
-def _build(job):
-    count, wordings, seed, tokenizer_file = job
+def build_tasks(count: int, references: int, canvas: tuple[int, int], wordings: int, seed: int, tokenizer_file: Path):
+    """Arrays of random training tasks: rows [N, pictures, 12] and steers [N, pictures, 6] of the target and then the references,
+    token ids [N, wordings, 64] and lengths [N, wordings]."""
     from tokenizers import Tokenizer
 
     tokenizer, subjects, rng = Tokenizer.from_file(str(tokenizer_file)), load_subjects(), random.Random(seed)
-    rows = np.zeros((count, 12), np.int32)
+    rows = np.zeros((count, references + 1, 12), np.int32)
+    steers = np.zeros((count, references + 1, 6), np.float32)
     ids = np.full((count, wordings, MAX_TOKENS), tokenizer.token_to_id(PAD), np.int16)
     lengths = np.zeros((count, wordings), np.int16)
     for i in range(count):
-        scene = random_scene(rng, len(subjects))
-        rows[i] = scene_row(scene)
-        texts = [TEMPLATE.format(caption(rng, scene, subjects, bare=0.1)) for _ in range(wordings)]
-        for j, encoding in enumerate(tokenizer.encode_batch(texts)):
-            lengths[i, j] = min(len(encoding.ids), MAX_TOKENS)
-            ids[i, j, :lengths[i, j]] = encoding.ids[:MAX_TOKENS]
-    return rows, ids, lengths
-
-
-def build_scenes(count: int, wordings: int, seed: int, tokenizer_file: Path, workers: int):
-    """(rows [N, 12], token ids [N, wordings, 64], lengths [N, wordings]); the result depends on seed and workers only."""
-    share = (count + workers - 1) // workers
-    jobs = [(share, wordings, seed * 1000 + w, tokenizer_file) for w in range(workers)]
-    if workers == 1:
-        parts = [_build(jobs[0])]
-    else:
-        with get_context("fork").Pool(workers) as pool:
-            parts = pool.map(_build, jobs)
-    return tuple(np.concatenate(p)[:count] for p in zip(*parts))
+        task = random_edit(rng, len(subjects), subjects, references, canvas)
+        for j, picture in enumerate([task.target, *task.references]):
+            rows[i, j], steers[i, j] = picture_row(picture)
+        j = 0
+        while j < wordings:
+            found = tokenizer.encode(TEMPLATE.format(task.word(rng))).ids
+            if len(found) <= MAX_TOKENS:
+                lengths[i, j] = len(found)
+                ids[i, j, :len(found)] = found
+                j += 1
+    return rows, steers, ids, lengths
 
 
 def encode_texts(tokenizer, texts: list[str], device):
@@ -110,23 +105,22 @@ class Renderer:
         return picture * (1 - layer[:, 3:]) + layer[:, :3]
 
     @torch.no_grad()
-    def scenes(self, rows, shade=None, pose=None, canvas=(CANVAS, CANVAS)):
-        """rows [B, 12], shade [B, 2] and pose [B, 4] standard normal -> pictures [B, 3, height, width] in -1..1.
+    def scenes(self, rows, steers=None, canvas=(CANVAS, CANVAS)):
+        """rows [B, 12] and steers [B, 6] as `picture_row` makes them -> pictures [B, 3, height, width] in -1..1.
 
-        The pose moves, scales and tilts every sprite a little (POSES); without it sprites sit exactly at their places.
+        Without steers backgrounds have their plain shade and sprites stand upright, exactly at their places.
         """
         first, second = self.palette[rows[:, 2]], self.palette[rows[:, 3]]
-        if shade is not None:
-            change = shade.clamp(-2, 2) @ self.shades
-            first, second = (first + change).clamp(0, 1), (second + change).clamp(0, 1)
-        picture = self.background(rows[:, 1], first, second, canvas)
-        pose = torch.zeros(len(rows), 4, device=self.device) if pose is None else pose.clamp(-2, 2)
-        right, down, larger, tilt = (pose * torch.tensor(POSES, device=self.device)).unbind(1)
+        steers = torch.zeros(len(rows), 6, device=self.device) if steers is None else steers.clamp(-2, 2)
+        change = steers[:, :2] @ self.shades
+        picture = self.background(rows[:, 1], (first + change).clamp(0, 1), (second + change).clamp(0, 1), canvas)
         for slot in range(2):
             subject, size, left, top = rows[:, 4 + slot * 4:8 + slot * 4].unbind(1)
+            tilt, larger = steers[:, 2 + slot * 2] * LEAN, steers[:, 3 + slot * 2] * GROWTH
             own = self.sides[size]
-            picture = self.stamp(picture, self.atlas[size, subject], own, own * (1 + larger), left + own / 2 - canvas[0] / 2 + right,
-                                 top + own / 2 - canvas[1] / 2 + down, tilt, torch.ones_like(own), rows[:, 0] <= slot)
+            picture = self.stamp(picture, self.atlas[size, subject], own, own * (1 + larger),
+                                 left + own / 2 - canvas[0] / 2 - tilt * PIVOT * own, top + own / 2 - canvas[1] / 2 - larger * PIVOT * own,
+                                 tilt, torch.ones_like(own), rows[:, 0] <= slot)
         return picture * 2 - 1
 
     @torch.no_grad()

@@ -140,16 +140,20 @@ def unpack(tokens, height: int = LATENT_GRID, width: int = LATENT_GRID):
     return x.permute(0, 1, 4, 2, 5, 3).reshape(b, c // 4, height * 2, width * 2)
 
 
-def position_ids(device, height: int = LATENT_GRID, width: int = LATENT_GRID):
-    """Image and text position ids as the pipeline makes them."""
-    image = torch.cartesian_prod(torch.arange(1), torch.arange(height), torch.arange(width), torch.arange(1))
+def position_ids(device, height: int = LATENT_GRID, width: int = LATENT_GRID, references: int = 0):
+    """Image and text position ids as the pipeline makes them; references of the same size follow the picture at t = 10, 20, ..."""
+    times = torch.arange(references + 1) * 10
+    image = torch.cartesian_prod(times, torch.arange(height), torch.arange(width), torch.arange(1))
     text = torch.cartesian_prod(torch.arange(1), torch.arange(1), torch.arange(1), torch.arange(MAX_TOKENS))
     return image.to(device), text.to(device)
 
 
-def velocity(net, x, text, sigma, ids):
-    return net(hidden_states=x, encoder_hidden_states=text, timestep=sigma, img_ids=ids[0], txt_ids=ids[1],
-               guidance=None, return_dict=False)[0]
+def velocity(net, x, text, sigma, ids, references=None):
+    """The transformer's prediction for x [B, tokens, 128]; references [B, R, tokens, 128] are clean and follow it."""
+    hidden = x if references is None else torch.cat([x, references.flatten(1, 2).to(x.dtype)], 1)
+    out = net(hidden_states=hidden, encoder_hidden_states=text, timestep=sigma, img_ids=ids[0], txt_ids=ids[1],
+              guidance=None, return_dict=False)[0]
+    return out[:, :x.shape[1]]
 
 
 def parameter_count(*modules) -> float:

@@ -9,8 +9,8 @@ import torch
 
 from networks import LATENT_GRID, position_ids, velocity
 
-#: noise channels whose means steer the picture: two its shade, four its pose (gpu_scenes.Renderer.scenes)
-STEERED = 6
+#: noise channels whose means steer the picture: two its shade, two its pose (gpu_scenes.Renderer.scenes)
+STEERED = 4
 
 
 def schedule(steps: int, tokens: int = LATENT_GRID * LATENT_GRID) -> list[float]:
@@ -21,22 +21,25 @@ def schedule(steps: int, tokens: int = LATENT_GRID * LATENT_GRID) -> list[float]
     return [math.exp(mu) / (math.exp(mu) + (1 / s - 1)) for s in np.linspace(1, 1 / steps, steps)] + [0.0]
 
 
-def steered_noise(steering):
-    """Noise [B, 256, 128] whose first channels' means carry `steering` [B, 6]; still exactly standard normal.
+def steered_noise(steering, tokens: int = LATENT_GRID * LATENT_GRID):
+    """Noise [B, tokens, 128] whose first channels' means are `steering` [B, 4] / 16.
 
-    Shade and pose follow the noise in this way, so that seeds differ and no step has to guess.
+    Shade and pose follow the noise in this way, so that seeds differ and no step has to guess. The noise is exactly standard normal
+    when the steering's spread is `edits.steering_spread` (1 for 256x256).
     """
-    tokens = LATENT_GRID * LATENT_GRID
     noise = torch.randn(len(steering), tokens, 128, device=steering.device)
     head = noise[:, :, :STEERED]
-    noise[:, :, :STEERED] = head - head.mean(1, keepdim=True) + steering[:, None] / math.sqrt(tokens)
+    noise[:, :, :STEERED] = head - head.mean(1, keepdim=True) + steering[:, None] / LATENT_GRID
     return noise
 
 
-def sample(net, text, noise, sigmas: list[float], grid: tuple[int, int] = (LATENT_GRID, LATENT_GRID)):
-    """Euler steps from noise to clean tokens, in float32 between steps."""
-    ids, x = position_ids(noise.device, *grid), noise
+@torch.no_grad()
+def sample(net, text, noise, grid: tuple[int, int] = (LATENT_GRID, LATENT_GRID), references=None, steps: int = 4):
+    """Euler steps from noise to clean tokens, in float32 between steps; references [B, R, tokens, 128] of the same grid."""
+    count = 0 if references is None else references.shape[1]
+    ids, x = position_ids(noise.device, *grid, count), noise
+    sigmas = schedule(steps, noise.shape[1])
     for now, following in zip(sigmas, sigmas[1:]):
-        v = velocity(net, x, text, torch.full((len(x),), now, device=x.device), ids)
+        v = velocity(net, x, text, torch.full((len(x),), now, device=x.device), ids, references)
         x = x + (following - now) * v.float()
     return x

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +51,8 @@ def scale_glyph(png: bytes, side: int) -> np.ndarray:
 
 def build_atlas(glyphs: list[bytes]) -> dict[str, np.ndarray]:
     """Size name -> premultiplied sprites [subjects, side, side, 4] uint8."""
-    return {name: np.stack([scale_glyph(g, side) for g in glyphs]) for name, (side, _) in SIZES.items()}
+    with ThreadPoolExecutor() as pool:
+        return {name: np.stack(list(pool.map(partial(scale_glyph, side=side), glyphs))) for name, (side, _) in SIZES.items()}
 
 
 def draw_background(scene: Scene) -> np.ndarray:

@@ -1,7 +1,9 @@
-"""Train the transformer and the text encoder together on cached latents.
+"""Train the transformer and the text encoder together on cached latents: text to image and edits with one and two references.
 
-First with the usual flow-matching loss, half of it at the four noise levels that the 4-step schedule visits; then on the states
-that the 4-step sampler itself reaches, each step regressing to the true picture (which is what makes four steps enough).
+Every process has streams of its own (a kind of task on one canvas), so that it compiles few sequence lengths; gradients are averaged
+over the processes. A part of every batch sees true pictures with noise, half of it at the four noise levels that the 4-step schedule
+visits; the rest is in the middle of being drawn by the sampler, at all four steps at once, and every step regresses from where the
+sampler really is to the true picture (which is what makes four steps enough).
 Writes transformer.safetensors, text_encoder.safetensors (bfloat16, averaged weights) and train.json. Run alone or under torchrun.
 """
 
@@ -9,20 +11,33 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from gpu_scenes import Renderer, build_scenes
+from latents import parse_stream
 from muon import Muon, split_parameters
-from networks import TextEncoder, make_transformer, make_vae, pack, parameter_count, position_ids, velocity
+from networks import TextEncoder, make_transformer, parameter_count, position_ids, velocity
 from parallel import Budget, Group
-from sampling import STEERED, schedule, steered_noise
-from scenes import load_subjects
-from sprites import FONT, build_atlas, load_glyphs
+from sampling import schedule, steered_noise
+from sprites import FONT
 from tokens import MAX_TOKENS
+
+HERE = Path(__file__).resolve().parent
+
+#: what the processes train, in turn: name of a stream -> (share of its process's steps, share of its process's pictures)
+PLANS = (
+    {"256x256+0": (1.0, 1.0)},
+    {"384x256+0": (0.25, 0.25), "320x192+0": (0.25, 0.25), "256x384+0": (0.25, 0.25), "192x320+0": (0.25, 0.25)},
+    {"256x256+1": (0.7, 0.7), "320x192+1": (0.15, 0.15), "192x320+1": (0.15, 0.15)},
+    {"256x256+2": (0.6, 0.6), "384x256+1": (0.2, 0.2), "256x384+1": (0.2, 0.2)},
+)
 
 
 def arguments() -> argparse.Namespace:
@@ -31,105 +46,177 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--glyphs", type=Path, default=FONT)
-    parser.add_argument("--resume", type=Path, help="a folder with transformer.safetensors and text_encoder.safetensors")
-    parser.add_argument("--seconds", type=float, default=0, help="stop after this time, caching included (0: no limit)")
+    parser.add_argument("--resume", type=Path, help="a folder with transformer.safetensors and text_encoder.safetensors, or a model")
+    parser.add_argument("--seconds", type=float, default=0, help="stop after this time, compiling included (0: no limit)")
     parser.add_argument("--steps", type=int, default=0, help="stop after this many steps (0: no limit)")
-    parser.add_argument("--batch", type=int, default=256, help="pictures per process and step")
-    parser.add_argument("--scenes", type=int, default=80000, help="cached pictures per process")
-    parser.add_argument("--wordings", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=82000, help="text, picture and reference tokens per process and step")
+    parser.add_argument("--pictures", type=int, default=90000, help="pictures and references that every process encodes")
+    parser.add_argument("--chunk", type=int, default=1024)
+    parser.add_argument("--own", type=float, default=0.5, help="share of a batch that is on the sampler's own states")
     parser.add_argument("--rate", type=float, default=0.02, help="Muon's; AdamW takes a tenth of it")
     parser.add_argument("--decay-from", type=float, default=0.5, help="share of the training after which rates fall to 0")
-    parser.add_argument("--rollout-from", type=float, default=0.6, help="share after which the sampler's own states are used")
-    parser.add_argument("--wait", type=float, default=0, help="seconds to wait for the VAE's file, compiling meanwhile")
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--compile-only", metavar="STREAM", help="compile for a stream into the compiler's cache and stop")
     parser.add_argument("--seed", type=int, default=2)
     return parser.parse_args()
 
 
-def wait_for(path: Path, seconds: float) -> None:
-    end = time.time() + seconds
-    while not path.exists() and time.time() < end:
-        time.sleep(0.5)
+def plan_of(rank: int, processes: int) -> dict[str, tuple[float, float]]:
+    """The streams of a process, the plans shared out among the processes; shares sum to 1."""
+    mine = [p for i, p in enumerate(PLANS) if i % processes == rank % processes] or [PLANS[rank % len(PLANS)]]
+    return {name: (a / len(mine), b / len(mine)) for p in mine for name, (a, b) in p.items()}
 
 
-class Cache:
-    """Normalized latents, shades with poses, and captions of many scenes, on the device."""
+def order_of(plan: dict[str, tuple[float, float]], length: int = 60) -> list[str]:
+    """Streams in turn, each as often as its share says and evenly spread."""
+    done, order = dict.fromkeys(plan, 0.0), []
+    for step in range(length):
+        name = max(plan, key=lambda n: plan[n][0] * (step + 1) - done[n])
+        done[name] += 1
+        order.append(name)
+    return order
 
-    def __init__(self, args, device, built, autocast):
-        rows, ids, lengths = built
-        self.ids, self.lengths = torch.from_numpy(ids).to(device), torch.from_numpy(lengths).to(device)
-        self.steering = torch.randn(len(rows), STEERED, device=device)
-        self.tokens = torch.empty(len(rows), 256, 128, dtype=torch.bfloat16, device=device)
-        renderer = Renderer(build_atlas(load_glyphs(args.glyphs, load_subjects())), device)
-        vae = make_vae().to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        plain = vae.encoder
-        if not args.no_compile:
-            vae.encoder = torch.compile(vae.encoder)
-            self.encode(vae, renderer, torch.from_numpy(rows[:min(64, len(rows))]).long().to(device), None, autocast)
-        wait_for(args.vae, args.wait)
-        fast, vae.encoder = vae.encoder, plain
-        vae.load_state_dict(load_file(args.vae))
-        vae.encoder = fast
-        mean, spread = vae.bn.running_mean, (vae.bn.running_var + vae.config.batch_norm_eps).sqrt()
-        rows = torch.from_numpy(rows).long().to(device)
-        size = min(64, len(rows))
-        for start in range(0, len(rows), size):
-            start = min(start, len(rows) - size)
-            part = slice(start, start + size)
-            latent = self.encode(vae, renderer, rows[part], self.steering[part], autocast)
-            self.tokens[part] = ((pack(latent) - mean) / spread).bfloat16()
 
-    @staticmethod
-    @torch.no_grad()
-    def encode(vae, renderer, rows, steering, autocast):
-        shade, pose = (None, None) if steering is None else (steering[:, :2], steering[:, 2:])
-        picture = renderer.scenes(rows, shade, pose).contiguous(memory_format=torch.channels_last)
+class Stream:
+    """Cached tasks of one kind on one canvas, and those that the sampler is in the middle of."""
+
+    def __init__(self, name: str, capacity: int, args, device):
+        self.name, self.device = name, device
+        (width, height), self.references = parse_stream(name)
+        grid = (height // 16, width // 16)
+        self.count, self.length = grid[0] * grid[1], 0
+        self.batch = max(8, int(args.tokens / (MAX_TOKENS + self.count * (1 + self.references))) // 8 * 8)
+        self.own = int(self.batch * args.own) // 4 * 4
+        self.ids = position_ids(device, *grid, self.references)
+        self.levels = torch.tensor(schedule(4, self.count), device=device, dtype=torch.float32)
+        self.tokens = torch.empty(capacity, 1 + self.references, self.count, 128, dtype=torch.bfloat16, device=device)
+        self.captions, self.lengths, self.steering = None, None, torch.empty(capacity, 4, device=device)
+        self.state, self.turn, self.steps_done = None, 0, 0
+
+    def add(self, chunk: dict) -> None:
+        """Append a chunk, as far as there is room."""
+        size = min(len(chunk["tokens"]), len(self.tokens) - self.length)
+        if self.captions is None:
+            shape = (len(self.tokens), *chunk["ids"].shape[1:])
+            self.captions = torch.zeros(shape, dtype=torch.int16, device=self.device)
+            self.lengths = torch.zeros(shape[:2], dtype=torch.int16, device=self.device)
+        part = slice(self.length, self.length + size)
+        for store, name in ((self.tokens, "tokens"), (self.steering, "steering"), (self.captions, "ids"), (self.lengths, "lengths")):
+            store[part] = chunk[name][:size].to(self.device, non_blocking=True)
+        self.length += size
+
+    def noise(self, index):
+        """Noise for tasks: it steers pictures drawn from text, and says nothing in edits."""
+        if self.references:
+            return torch.randn(len(index), self.count, 128, device=self.device)
+        return steered_noise(self.steering[index], self.count)
+
+    def noisy(self, index, sigma):
+        s = sigma[:, None, None]
+        return (1 - s) * self.tokens[index, 0].float() + s * self.noise(index)
+
+    def pick(self, size: int):
+        """Indices of tasks and of their wordings."""
+        return (torch.randint(self.length, (size,), device=self.device),
+                torch.randint(self.captions.shape[1], (size,), device=self.device))
+
+    def draw(self):
+        """A batch: indices, wordings, noise levels and noisy tokens; first those on the sampler's own states."""
+        quarter, device = self.own // 4, self.device
+        if self.state is None and self.own:
+            index, wording = self.pick(self.own)
+            level = torch.arange(4, device=device).repeat_interleave(quarter)
+            self.state = [index, wording, level, self.noisy(index, self.levels[level])]
+        elif self.own:
+            fresh = slice(self.turn * quarter, (self.turn + 1) * quarter)
+            index, wording = self.pick(quarter)
+            for store, value in zip(self.state, (index, wording, torch.zeros_like(index), self.noise(index))):
+                store[fresh] = value
+        size = self.batch - self.own
+        index, wording = self.pick(size)
+        stretch = torch.exp(torch.rand(size, device=device) * 0.5 + 1.55)
+        anywhere = stretch / (stretch + 1 / torch.rand(size, device=device).clamp(1e-3, 1) - 1)
+        exact = self.levels[torch.randint(4, (size,), device=device)]
+        sigma = torch.where(torch.rand(size, device=device) < 0.5, exact, anywhere)
+        batch = [index, wording, sigma, self.noisy(index, sigma)]
+        if self.own:
+            mine = [self.state[0], self.state[1], self.levels[self.state[2]], self.state[3]]
+            batch = [torch.cat(pair) for pair in zip(mine, batch)]
+        return batch
+
+    def advance(self, v) -> None:
+        """Let the sampler take a step where its own states are; `turn` is the quarter that has then been drawn."""
+        if self.own:
+            level = self.state[2]
+            self.state[3] = self.state[3] + (self.levels[level + 1] - self.levels[level])[:, None, None] * v[:self.own]
+            self.state[2] = level + 1
+            self.turn = 3 - self.steps_done % 4
+        self.steps_done += 1
+
+    def loss(self, net, encoder, autocast):
+        """(mean squared error of the velocity towards the true pictures, that on the sampler's own states, the rest's)."""
+        index, wording, sigma, x = self.draw()
+        references = self.tokens[index, 1:] if self.references else None
         with autocast():
-            return vae.encode(picture).latent_dist.mean.float()
+            text = encoder(self.captions[index, wording].long(), self.lengths[index, wording].long())
+            v = velocity(net, x, text, sigma, self.ids, references).float()
+        errors = (v - (x - self.tokens[index, 0].float()) / sigma[:, None, None]).square().mean((1, 2))
+        self.advance(v.detach())
+        kept = errors.detach()
+        return errors.mean(), kept[:self.own].mean(), kept[self.own:].mean()
 
-    def draw(self, batch: int):
-        device = self.tokens.device
-        index = torch.randint(len(self.tokens), (batch,), device=device)
-        wording = torch.randint(self.ids.shape[1], (batch,), device=device)
-        return (self.tokens[index].float(), self.steering[index], self.ids[index, wording].long(),
-                self.lengths[index, wording].long())
-
-
-def plain_loss(net, text, clean, steering, ids, levels):
-    """Flow matching: half of the batch at the sampler's own noise levels, half anywhere along such schedules."""
-    batch, device = len(clean), clean.device
-    stretch = torch.exp(torch.rand(batch, device=device) * 0.5 + 1.55)
-    anywhere = stretch / (stretch + 1 / torch.rand(batch, device=device).clamp(1e-3, 1) - 1)
-    exact = levels[torch.randint(len(levels), (batch,), device=device)]
-    sigma = torch.where(torch.rand(batch, device=device) < 0.5, exact, anywhere)
-    noise = steered_noise(steering)
-    x = (1 - sigma[:, None, None]) * clean + sigma[:, None, None] * noise
-    return (velocity(net, x, text, sigma, ids).float() - (noise - clean)).square().mean()
+    def warm_up(self, net, encoder, autocast) -> None:
+        """Compile forward and backward passes on made-up data."""
+        b, device = self.batch, self.device
+        references = torch.zeros(b, self.references, self.count, 128, device=device, dtype=torch.bfloat16) if self.references else None
+        with autocast():
+            text = encoder(torch.zeros(b, MAX_TOKENS, dtype=torch.long, device=device), torch.full((b,), 20, device=device))
+            v = velocity(net, torch.zeros(b, self.count, 128, device=device), text, torch.ones(b, device=device), self.ids, references)
+        v.float().square().mean().backward()
 
 
-def rollout_loss(net, text, clean, steering, ids, levels):
-    """All steps of the sampler from noise; every step aims from where the sampler really is at the true picture."""
-    x, total, following = steered_noise(steering), 0.0, torch.cat([levels[1:], levels.new_zeros(1)])
-    for now, after in zip(levels, following):
-        v = velocity(net, x, text, now.repeat(len(x)), ids).float()
-        total = total + (v - (x - clean) / now).square().mean()
-        x = x + (after - now) * v.detach()
-    return total / len(levels)
+class Feeder:
+    """The process that encodes this process's tasks, and the streams that they go into."""
 
+    def __init__(self, args, group: Group, streams: dict[str, Stream]):
+        self.folder = Path(tempfile.mkdtemp(prefix=f"latents_{group.rank}_", dir="/dev/shm" if Path("/dev/shm").exists() else None))
+        self.streams = streams
+        command = [sys.executable, str(HERE / "latents.py"), str(self.folder), "--vae", str(args.vae), "--tokenizer", str(args.tokenizer),
+                   "--glyphs", str(args.glyphs), "--workers", str(args.workers), "--chunk", str(args.chunk),
+                   "--device", str(group.device), "--seed", str(args.seed * 50 + group.rank), "--streams"]
+        self.process = subprocess.Popen(command + [f"{n}:{len(s.tokens)}" for n, s in streams.items()])
 
-def warm_up(net, encoder, batch: int, ids, levels, autocast) -> None:
-    """Compile forward and backward passes on made-up data."""
-    device = levels.device
-    with autocast():
-        text = encoder(torch.zeros(batch, MAX_TOKENS, dtype=torch.long, device=device), torch.full((batch,), 20, device=device))
-        loss = plain_loss(net, text, torch.zeros(batch, 256, 128, device=device), torch.zeros(batch, STEERED, device=device), ids, levels)
-    loss.backward()
+    def poll(self) -> None:
+        for file in sorted(self.folder.glob("*.pt"), key=lambda f: f.stat().st_mtime):
+            self.streams[file.stem.rsplit("_", 1)[0]].add(torch.load(file))
+            file.unlink()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def fill_all(self) -> None:
+        """Wait until every stream has something."""
+        while any(s.length == 0 for s in self.streams.values()):
+            if self.process.poll() not in (None, 0):
+                raise SystemExit("the encoding process failed")
+            self.poll()
+            time.sleep(0.1)
 
 
 def rate_factor(step: int, fraction: float, decay_from: float) -> float:
     return min(1.0, step / 150) * min(1.0, (1 - fraction) / (1 - decay_from) + 0.003)
+
+
+def load_weights(net, encoder, folder: Path) -> None:
+    pairs = ((net, ("transformer.safetensors", "transformer/diffusion_pytorch_model.safetensors")),
+             (encoder, ("text_encoder.safetensors", "text_encoder/model.safetensors")))
+    for module, names in pairs:
+        path = next(folder / n for n in names if (folder / n).exists())
+        module.load_state_dict({k: v.float() for k, v in load_file(path).items()})
 
 
 def save(args, group: Group, names, average, record: dict) -> None:
@@ -145,16 +232,26 @@ def save(args, group: Group, names, average, record: dict) -> None:
 def main() -> None:
     args, began = arguments(), time.time()
     group = Group(args.device)
-    built = build_scenes(args.scenes, args.wordings, args.seed * 50 + group.rank, args.tokenizer, args.workers)
-    group.start()
+    plan = plan_of(group.rank, group.size) if not args.compile_only else {args.compile_only: (1.0, 0.0)}
+    streams = {}
+    for name, (_, share) in plan.items():
+        tasks = args.pictures * share / (1 + parse_stream(name)[1])
+        streams[name] = Stream(name, max(1, -(-int(tasks) // args.chunk)) * args.chunk, args, group.device)
+    shapes = list({(s.batch, len(s.ids[0])): n for n, s in reversed(streams.items())}.values())[::-1]
+    helpers = [] if args.no_compile or args.compile_only else [
+        subprocess.Popen([sys.executable, *sys.argv, "--compile-only", name]) for name in shapes[1:]]
+    feeder = None if args.compile_only else Feeder(args, group, streams)
+    if not args.compile_only:
+        group.start()
     torch.manual_seed(args.seed)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch._dynamo.config.cache_size_limit = 64
     net, encoder = make_transformer(), TextEncoder()
     if args.resume:
-        net.load_state_dict({k: v.float() for k, v in load_file(args.resume / "transformer.safetensors").items()})
-        encoder.load_state_dict({k: v.float() for k, v in load_file(args.resume / "text_encoder.safetensors").items()})
+        load_weights(net, encoder, args.resume)
     net.to(group.device), encoder.to(group.device)
-    group.same_start([net, encoder])
+    if group.started:
+        group.same_start([net, encoder])
     torch.manual_seed(args.seed * 100 + group.rank)
 
     def autocast():
@@ -169,22 +266,23 @@ def main() -> None:
     muon = Muon(matrices)
     adam = torch.optim.AdamW(rest, args.rate / 10, betas=(0.9, 0.98), weight_decay=0.0, fused=group.device.type == "cuda")
     average = [p.detach().clone() for p in parameters]
-    fast_net, fast_encoder = (net, encoder) if args.no_compile else (torch.compile(net), torch.compile(encoder))
-    levels = torch.tensor(schedule(4)[:-1], device=group.device, dtype=torch.float32)
-    ids = position_ids(group.device)
+    fast_net, fast_encoder = net, encoder
     if not args.no_compile:
-        warm_up(fast_net, fast_encoder, args.batch, ids, levels, autocast)
-    cache = Cache(args, group.device, built, autocast)
-    group.say(f"{parameter_count(net):.2f} + {parameter_count(encoder):.2f} M parameters; cached {args.scenes} pictures per process "
-              f"by {time.time() - began:.0f} s")
+        fast_net, fast_encoder = torch.compile(net, dynamic=False), torch.compile(encoder, dynamic=False)
+        for number, name in enumerate(shapes):
+            if number and helpers[number - 1].wait():
+                group.say("a compiling process failed")
+            streams[name].warm_up(fast_net, fast_encoder, autocast)
+    if args.compile_only:
+        return
+    print(f"process {group.rank}: compiled by {time.time() - began:.0f} s; batches {({n: s.batch for n, s in streams.items()})}", flush=True)
+    feeder.fill_all()
+    group.say(f"{parameter_count(net):.2f} + {parameter_count(encoder):.2f} M parameters; started by {time.time() - began:.0f} s")
     left = max(1.0, args.seconds - (time.time() - began)) if args.seconds else 0.0
-    budget, losses, saved = Budget(group, args.steps, group.agree(left)), {}, time.time()
+    budget, order, losses, saved = Budget(group, args.steps, group.agree(left)), order_of(plan), {}, time.time()
     while budget.advance():
-        clean, steering, tokens, lengths = cache.draw(args.batch)
-        own_states = budget.fraction >= args.rollout_from and budget.step % 4 != 0
-        with autocast():
-            text = fast_encoder(tokens, lengths)
-            loss = (rollout_loss if own_states else plain_loss)(fast_net, text, clean, steering, ids, levels)
+        name = order[budget.step % len(order)]
+        loss, own, plain = streams[name].loss(fast_net, fast_encoder, autocast)
         torch._foreach_zero_([p.grad for p in parameters])
         loss.backward()
         group.average_gradients(parameters)
@@ -194,19 +292,23 @@ def main() -> None:
         adam.step()
         muon.step(args.rate * factor)
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(0.998, budget.step / (budget.step + 20)))
-        kind = "own" if own_states else "plain"
-        losses.setdefault(kind, []).append(loss.detach())
-        if budget.step % 250 == 0 or budget.step in (1, 2, 20):
-            text_losses = ", ".join(f"{k} {torch.stack(v).mean().item():.4f}" for k, v in losses.items())
-            group.say(f"step {budget.step} {budget.elapsed:.0f} s loss {text_losses} rate x{factor:.3f}")
+        losses.setdefault(name, []).append(torch.stack([own, plain]))
+        if budget.step % 25 == 0:
+            feeder.poll()
+        if budget.step % 500 == 0 or budget.step in (5, 20, 100):
+            texts = "  ".join(f"{n} {o:.4f} {p:.4f}" for n, (o, p) in ((n, torch.stack(v).nanmean(0).tolist()) for n, v in sorted(losses.items())))
+            print(f"step {budget.step} {budget.elapsed:.0f} s x{factor:.3f} process {group.rank}: {texts}", flush=True)
             losses = {}
+            if not torch.isfinite(loss):
+                raise SystemExit(f"the loss is {loss.item()}")
         if time.time() - saved > 100:
             save(args, group, names, average, {"steps": budget.step, "finished": False})
             saved = time.time()
     record = {"steps": budget.step, "seconds": round(time.time() - began, 1), "processes": group.size, "seed": args.seed,
-              "batch": args.batch * group.size, "pictures": args.scenes * group.size, "finished": True}
+              "tokens": args.tokens * group.size, "tasks": {n: s.length for n, s in streams.items()}, "finished": True}
     save(args, group, names, average, record)
-    group.say(record)
+    print(record, flush=True)
+    feeder.close()
     group.close()
 
 

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from gpu_scenes import Renderer, scene_row
+from edits import Picture
+from gpu_scenes import Renderer, picture_row
 from networks import make_vae, pack, parameter_count
 from parallel import Budget, Group
 from scenes import CANVAS, CANVASES, load_subjects, random_scene
@@ -49,11 +50,12 @@ def arguments() -> argparse.Namespace:
 
 def canonical_batch(renderer: Renderer, batch: int, rng: random.Random, subjects: int, canvas, held_out: bool = False,
                     posed: float = 0.7):
-    """Scenes that captions describe, a share of them with sprites moved, scaled and tilted a little."""
-    rows = torch.tensor([scene_row(random_scene(rng, subjects, held_out, canvas=canvas)) for _ in range(batch)])
+    """Scenes that captions describe, a share of them with sprites scaled and tilted a little."""
+    rows = torch.tensor([picture_row(Picture(random_scene(rng, subjects, held_out, canvas=canvas)))[0] for _ in range(batch)])
     rows, device = rows.to(renderer.device, non_blocking=True), renderer.device
-    pose = torch.randn(batch, 4, device=device) * (torch.rand(batch, 1, device=device) < posed)
-    return renderer.scenes(rows, torch.randn(batch, 2, device=device), pose, canvas)
+    steers = torch.randn(batch, 6, device=device)
+    steers[:, 2:] *= torch.rand(batch, 1, device=device) < posed
+    return renderer.scenes(rows, steers, canvas)
 
 
 def reconstruction_loss(out, picture):
