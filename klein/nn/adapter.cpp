@@ -11,7 +11,8 @@ mx::array applied(const LowRank& m, const mx::array& x) {
 
 mx::array applied(const HadamardProduct& m, const mx::array& x) {
   const auto wide = [](const LowRank& factors) {
-    return mx::matmul(mx::astype(factors.b, mx::float32), mx::astype(factors.a, mx::float32));
+    return ops::linear(mx::astype(factors.b, mx::float32),
+                       mx::transpose(mx::astype(factors.a, mx::float32)));
   };
   return ops::linear(x, mx::astype(wide(m.first) * wide(m.second), x.dtype()));
 }
