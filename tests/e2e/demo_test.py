@@ -30,8 +30,9 @@ class Demo(unittest.TestCase):
             return levels(out)
 
     def test_its_pictures_equal_those_of_diffusers(self):
-        # float32: rounding to 8 bits flips here and there. bfloat16: what two legal programs differ by, see docs/numerics.md.
-        for precision, mean, largest in (("float32", 0.01, 1), ("bfloat16", 1.0, 24)):
+        # float32: rounding to 8 bits flips here and there. bfloat16: diffusers' own is up to 0.70 in the mean and 31 at most
+        # away from its float32 with these weights (five pictures).
+        for precision, mean, largest in (("float32", 0.01, 1), ("bfloat16", 1.0, 40)):
             for case in json.loads((FIXTURES / "cases.json").read_text()):
                 difference = np.abs(self.draw(case, "--dtype", precision) - levels(FIXTURES / case["picture"]))
                 print(f"{precision} {case['prompt']}: mean {difference.mean():.5f}, largest {difference.max()}")
