@@ -200,64 +200,6 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Reques
   return prompts;
 }
 
-mx::array Pipeline::noise(const GenerateRequest& request, const RequestPlan& plan) const {
-  if (plan.latents) return tokens_from_grid(mx::astype(*plan.latents, options_.dtype));
-  const mx::Shape shape{1, checkpoint_.transformer.in_channels, plan.rows, plan.columns};
-  const auto noise =
-      request.rng == Rng::mlx ? mlx_randn(shape, request.seed) : torch_randn(shape, request.seed);
-  return tokens_from_grid(mx::astype(noise, options_.dtype));
-}
-
-/// The references in tokens; those of the request before serve again.
-const ReferenceTokens& Pipeline::encode_references(const std::vector<io::Image>& pictures,
-                                                   const VaePlan& how) {
-  if (references_ && references_->pictures == pictures) return references_->tokens;
-  references_.emplace(KeptReferences{.pictures = pictures, .tokens = {}, .cache = std::nullopt});
-  const int side = 2 * checkpoint_.vae.scale();
-  auto& tokens = references_->tokens;
-  for (std::size_t i = 0; i < pictures.size(); ++i) {
-    const auto& picture = pictures[i];
-    append(tokens, picture_tokens(*vae_, picture, options_.dtype, how), picture.height / side,
-           picture.width / side, static_cast<int>(i));
-    mx::eval(tokens.tokens);  // memory for one picture only
-  }
-  return tokens;
-}
-
-Pipeline::Conditioning Pipeline::condition(const GenerateRequest& request, const RequestPlan& plan,
-                                           const VaePlan& how) {
-  Conditioning conditioning{noise(request, plan), {}, std::nullopt};
-  auto pictures = plan.references;
-  if (plan.canvas) pictures.insert(pictures.begin(), *plan.picture);
-  if (!pictures.empty()) conditioning.references = encode_references(pictures, how);
-  if (!plan.picture) return conditioning;
-
-  const int length = plan.rows * plan.columns;
-  const auto& tokens = conditioning.references.tokens;
-  const auto clean = plan.canvas ? mx::slice(tokens, {0, 0, 0}, {1, length, tokens.shape(2)})
-                                 : picture_tokens(*vae_, *plan.picture, options_.dtype, how);
-  const float sigma = plan.schedule.sigmas[static_cast<std::size_t>(plan.first_step)];
-  const auto noise = conditioning.latents;
-  if (plan.canvas)
-    conditioning.held = HeldTokens{
-        clean, noise, mask_tokens(plan.canvas->mask, 2 * checkpoint_.vae.scale(), options_.dtype)};
-  // Latents that inpainting is given are its beginning as well as its noise, as in diffusers.
-  if (!(plan.canvas && plan.latents))
-    conditioning.latents = sampling::scale_noise(clean, sigma, noise);
-  mx::eval(conditioning.latents);
-  return conditioning;
-}
-
-/// What the blocks keep of the references, or nothing where they are read in every step.
-const KvCache* Pipeline::read_references(const RequestPlan& plan,
-                                         const ReferenceTokens& references) {
-  if (!plan.kv_cache || references.ids.empty()) return nullptr;
-  if (!references_->cache)
-    references_->cache =
-        transformer_->read_references(references.tokens, transformer_->rope(0, references.ids));
-  return &*references_->cache;
-}
-
 mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& plan,
                             const Prompts& prompts, Conditioning conditioning, const VaePlan& how,
                             GenerateResult& result, const ProgressCallback& progress) {
@@ -342,20 +284,33 @@ std::vector<io::Image> Pipeline::decode(const mx::array& latents, const RequestP
   return images;
 }
 
+/// Inpainting: into the picture as it was.
+std::vector<io::Image> Pipeline::put_back(const GenerateRequest& request, const RequestPlan& plan,
+                                          std::vector<io::Image> images) const {
+  if (!plan.canvas) return images;
+  const auto& task = *request.inpaint;
+  const auto preserve = task.preserve.value_or(task.expand ? Preserve::blend : Preserve::none);
+  for (auto& image : images) image = finish(*plan.canvas, image, preserve);
+  return images;
+}
+
+GenerateResult Pipeline::empty_result(const RequestPlan& plan, const MemoryPlan& memory) const {
+  GenerateResult result;
+  result.steps = plan.steps();
+  result.guidance = plan.guidance;
+  result.memory = memory.report();
+  for (const auto* warnings : {&checkpoint_.warnings, &adapters_.warnings, &plan.warnings})
+    result.warnings.insert(result.warnings.end(), warnings->begin(), warnings->end());
+  return result;
+}
+
 GenerateResult Pipeline::generate(const GenerateRequest& request,
                                   const ProgressCallback& progress) {
   const auto plan = plan_request(request, checkpoint_);
   put_on(request.loras);
   loaded_parts_ = 0;
   const auto memory = plan_memory(request, plan);
-  GenerateResult result;
-  result.steps = plan.steps();
-  result.guidance = plan.guidance;
-  result.memory = memory.report();
-  result.warnings = checkpoint_.warnings;
-  result.warnings.insert(result.warnings.end(), adapters_.warnings.begin(),
-                         adapters_.warnings.end());
-  result.warnings.insert(result.warnings.end(), plan.warnings.begin(), plan.warnings.end());
+  auto result = empty_result(plan, memory);
 
   Stopwatch watch;
   const auto lap = [&](Stage stage) { result.seconds[stage] += watch.restart(); };
@@ -411,12 +366,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
 
   if (!memory.load_at_once) load({vae}, {});
   report(progress, {.stage = Stage::decode});
-  result.images = decode(latents, plan, memory.decode);
-  if (plan.canvas) {
-    const auto& task = *request.inpaint;
-    const auto preserve = task.preserve.value_or(task.expand ? Preserve::blend : Preserve::none);
-    for (auto& image : result.images) image = finish(*plan.canvas, image, preserve);
-  }
+  result.images = put_back(request, plan, decode(latents, plan, memory.decode));
   result.width = result.images.front().width;
   result.height = result.images.front().height;
   report(progress, {.stage = Stage::decode, .done = 1});

@@ -91,6 +91,9 @@ class Pipeline {
   const LatentRgb& latent_rgb();
   std::vector<io::Image> decode(const mx::array& latents, const RequestPlan& plan,
                                 const VaePlan& how) const;
+  std::vector<io::Image> put_back(const GenerateRequest& request, const RequestPlan& plan,
+                                  std::vector<io::Image> images) const;
+  GenerateResult empty_result(const RequestPlan& plan, const MemoryPlan& memory) const;
 
   Checkpoint checkpoint_;
   LoadOptions options_;
