@@ -175,7 +175,7 @@ void add_memory_flags(CLI::App& command, EngineOptions& options) {
   add_gigabytes("--memory-budget", options.memory_budget_gb,
                 "GB to stay within; what does not fit is streamed from disk [what is free]");
   add_gigabytes("--mlx-cache-limit-gb", options.cache_limit_gb,
-                "GB of freed memory that a GPU keeps [MLX's own limit; 1 with --low-ram]");
+                "GB of freed memory that a GPU keeps [MLX's own limit; 1 with the two above]");
 }
 
 void add_size_flags(CLI::App& command, GenerateRequest& request, std::optional<double>* width_scale,

@@ -26,7 +26,7 @@ namespace klein {
 namespace {
 
 constexpr double kGiga = 1e9;
-constexpr double kLowRamCacheGb = 1.0;
+constexpr double kTightCacheGb = 1.0;
 
 std::optional<std::uint64_t> bytes_from(const std::optional<double>& gigabytes, const char* what) {
   if (!gigabytes) return std::nullopt;
@@ -118,7 +118,8 @@ struct Engine::Impl {
   /// Only a GPU keeps freed memory; on the CPU it goes back to the system.
   void limit_memory(const flux2::MemoryOptions& memory) const {
     auto cache = bytes_from(options_.cache_limit_gb, "cache limit");
-    if (!cache && options_.low_ram) cache = bytes_from(kLowRamCacheGb, "cache limit");
+    if (!cache && (options_.low_ram || memory.budget_bytes))
+      cache = bytes_from(kTightCacheGb, "cache limit");
     if (cache) mx::set_cache_limit(*cache);
     if (memory.budget_bytes && mx::default_device() == mx::Device::gpu)
       mx::set_memory_limit(*memory.budget_bytes);

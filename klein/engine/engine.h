@@ -36,7 +36,10 @@ struct EngineOptions {
   /// As little memory as possible without reading weights from disk again and again: parts come
   /// and go, pictures are decoded in strips, and a GPU's freed memory is kept up to 1 GB only.
   bool low_ram = false;
-  std::optional<double> cache_limit_gb = {};  ///< Freed memory that a GPU keeps, in 1000^3 bytes.
+
+  /// Freed memory that a GPU keeps, in 1000^3 bytes. Unset: MLX's own limit, 1 with low_ram or a
+  /// memory budget.
+  std::optional<double> cache_limit_gb = {};
 
   /// Memory for the whole process, or of the GPU, in 1000^3 bytes; what does not fit is streamed
   /// from disk. Unset: what the system has left.
