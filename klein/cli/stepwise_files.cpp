@@ -32,18 +32,17 @@ io::Image sheet_of(std::vector<io::Image> frames) {
   const int rows = (count + columns - 1) / columns;
   for (auto& frame : frames) frame = shrunk(frame, kSheetSide / std::max(columns, rows));
   const int width = frames.front().width, height = frames.front().height;
-  const auto row_bytes = static_cast<std::size_t>(3 * columns * width);
+  const auto frame_bytes = std::size_t{3} * static_cast<std::size_t>(width);
+  const auto row_bytes = frame_bytes * static_cast<std::size_t>(columns);
   io::Image sheet{columns * width, rows * height, {}};
-  sheet.rgb.assign(row_bytes * static_cast<std::size_t>(rows * height), 255);
-  for (int i = 0; i < count; ++i) {
-    const auto frame_bytes = static_cast<std::size_t>(3 * width);
-    for (int y = 0; y < height; ++y) {
-      const auto top = static_cast<std::size_t>(i / columns * height + y);
-      const auto left = static_cast<std::size_t>(i % columns) * frame_bytes;
-      std::copy_n(frames[static_cast<std::size_t>(i)].rgb.begin() +
-                      static_cast<std::ptrdiff_t>(static_cast<std::size_t>(y) * frame_bytes),
-                  frame_bytes,
-                  sheet.rgb.begin() + static_cast<std::ptrdiff_t>(top * row_bytes + left));
+  sheet.rgb.assign(row_bytes * static_cast<std::size_t>(sheet.height), 255);
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const auto row = i / static_cast<std::size_t>(columns);
+    const auto column = i % static_cast<std::size_t>(columns);
+    for (std::size_t y = 0; y < static_cast<std::size_t>(height); ++y) {
+      const auto* from = frames[i].rgb.data() + y * frame_bytes;
+      const auto top = row * static_cast<std::size_t>(height) + y;
+      std::copy_n(from, frame_bytes, sheet.rgb.data() + top * row_bytes + column * frame_bytes);
     }
   }
   return sheet;

@@ -77,8 +77,10 @@ Taps make_taps(int available, float from, float to, int size, Filter filter) {
   std::vector<double> exact(taps.stride);
   for (int x = 0; x < size; ++x) {
     const double centre = from + (x + 0.5) * scale;
-    const int first = std::max(static_cast<int>(centre - support + 0.5), 0);
-    const int count = std::min(static_cast<int>(centre + support + 0.5), available) - first;
+    // As Pillow rounds, which is not std::lround below zero.
+    const double begin = centre - support + 0.5, end = centre + support + 0.5;
+    const int first = std::max(static_cast<int>(begin), 0);
+    const int count = std::min(static_cast<int>(end), available) - first;
     double sum = 0;
     for (int i = 0; i < count; ++i) {
       const double weight = weight_of(filter, (i + first - centre + 0.5) * (1.0 / stretch));
@@ -165,7 +167,7 @@ Plane scale_columns(const Plane& source, int first, const Taps& taps) {
 
 /// Both passes round to bytes, so their order shows. As Pillow 13 has it, rows are mixed first
 /// where that takes away more than twice as much.
-Plane filtered(Plane source, int width, int height, Filter filter, const Region& part) {
+Plane filtered(const Plane& source, int width, int height, Filter filter, const Region& part) {
   const bool across =
       width != source.width || part.left != 0 || part.right != static_cast<float>(source.width);
   const bool down =
@@ -246,7 +248,7 @@ Plane resized(Plane plane, int width, int height, Filter filter, const std::opti
   if (same) return plane;
   if (filter == Filter::nearest) return picked(plane, width, height, region);
   if (alpha) multiply_by_alpha(plane);
-  plane = filtered(std::move(plane), width, height, filter, region);
+  plane = filtered(plane, width, height, filter, region);
   if (alpha) divide_by_alpha(plane);
   return plane;
 }

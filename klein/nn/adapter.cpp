@@ -26,7 +26,7 @@ mx::array applied(const KroneckerProduct& m, const mx::array& x) {
   const auto outer = mx::swapaxes(ops::linear(mx::swapaxes(inner, -1, -2), m.w1), -1, -2);
   shape.pop_back();
   shape.back() = m.w1.shape(0) * m.w2.shape(0);
-  const auto rows = mx::reshape(outer, shape);
+  auto rows = mx::reshape(outer, shape);
   if (m.skipped == 0 && m.cut == 0) return rows;
   mx::Shape begin(shape.size(), 0), end = shape;
   begin.back() = m.skipped;

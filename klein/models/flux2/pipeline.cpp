@@ -201,9 +201,12 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Reques
 }
 
 mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& plan,
-                            const Prompts& prompts, Conditioning conditioning, const VaePlan& how,
-                            GenerateResult& result, const ProgressCallback& progress) {
-  auto& [latents, references, held] = conditioning;
+                            const Prompts& prompts, const Conditioning& conditioning,
+                            const VaePlan& how, GenerateResult& result,
+                            const ProgressCallback& progress) {
+  auto latents = conditioning.latents;
+  const auto& references = conditioning.references;
+  const auto& held = conditioning.held;
   auto ids = image_position_ids(plan.rows, plan.columns);
   const int length = latents.shape(1), batch = latents.shape(0);
   const auto [sigmas, timesteps] = plan.schedule;
@@ -343,7 +346,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
 
   if (!memory.load_at_once && needs_vae_early) load({vae}, {});
   if (plan.encodes_pictures()) report(progress, {.stage = Stage::encode_image});
-  auto conditioning = condition(request, plan, memory.encode);
+  const auto conditioning = condition(request, plan, memory.encode);
   if (plan.encodes_pictures()) {
     mx::clear_cache();
     report(progress, {.stage = Stage::encode_image, .done = 1});
@@ -352,7 +355,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
 
   if (!memory.load_at_once) load({transformer}, {});
   const auto latents =
-      denoise(request, plan, prompts, std::move(conditioning), memory.decode, result, progress);
+      denoise(request, plan, prompts, conditioning, memory.decode, result, progress);
   expect_finite(latents);
   if (request.save_latents)
     write_tensor(*request.save_latents, "latents", mx::astype(latents, mx::float32),

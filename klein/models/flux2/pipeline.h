@@ -84,7 +84,7 @@ class Pipeline {
                                            const VaePlan& how);
   const KvCache* read_references(const RequestPlan& plan, const ReferenceTokens& references);
   mx::array denoise(const GenerateRequest& request, const RequestPlan& plan, const Prompts& prompts,
-                    Conditioning conditioning, const VaePlan& how, GenerateResult& result,
+                    const Conditioning& conditioning, const VaePlan& how, GenerateResult& result,
                     const ProgressCallback& progress);
   void show(const GenerateRequest& request, const RequestPlan& plan, const mx::array& estimate,
             int step, const VaePlan& how);
