@@ -85,6 +85,12 @@ CLI::Option* add_value(CLI::App& command, const std::string& flag, const char* t
       ->type_name(type);
 }
 
+CLI::Option* add_file(CLI::App& command, const std::string& flag,
+                      std::optional<std::filesystem::path>& target, const std::string& help) {
+  return add_value(command, flag, value::kFile, help,
+                   [&target](const std::string& text) { target = text; });
+}
+
 CLI::Option* add_int(CLI::App& command, const std::string& flag, std::optional<int>& target,
                      const std::string& help) {
   return add_value(command, flag, value::kNumber, help,
@@ -207,6 +213,12 @@ std::string guarded(std::string text) {
 std::string unguarded(std::string text) {
   if (text.starts_with('[') && text.ends_with(kGuard)) text.pop_back();
   return text;
+}
+
+std::vector<std::string> unguarded(const std::vector<std::string>& words) {
+  std::vector<std::string> result;
+  for (const auto& word : words) result.push_back(unguarded(word));
+  return result;
 }
 
 std::string stripped(std::string_view text) {

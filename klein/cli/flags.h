@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -56,6 +57,10 @@ using SetText = std::function<void(const std::string&)>;
 CLI::Option* add_value(CLI::App& command, const std::string& flag, const char* type,
                        const std::string& help, SetText set);
 
+/// The same for a file.
+CLI::Option* add_file(CLI::App& command, const std::string& flag,
+                      std::optional<std::filesystem::path>& target, const std::string& help);
+
 CLI::Option* add_int(CLI::App& command, const std::string& flag, std::optional<int>& target,
                      const std::string& help);
 
@@ -92,6 +97,8 @@ void add_size_flags(CLI::App& command, GenerateRequest& request,
 /// guarded before the parsing is left whole; unguarded() then gives it back as it was.
 std::string guarded(std::string text);
 std::string unguarded(std::string text);
+
+std::vector<std::string> unguarded(const std::vector<std::string>& words);
 
 /// A text without the blanks and line breaks around it.
 std::string stripped(std::string_view text);

@@ -45,12 +45,6 @@ void add_numbers(CLI::App& command, const std::string& flag, const std::string& 
       ->type_name(value::kNumber);
 }
 
-void add_file(CLI::App& command, const std::string& flag,
-              std::optional<std::filesystem::path>& target, const std::string& help) {
-  add_value(command, flag, value::kFile, help,
-            [&target](const std::string& text) { target = text; });
-}
-
 void add_prompt_flags(CLI::App& command, GenerateOptions& o) {
   command
       .add_option_function<std::string>(

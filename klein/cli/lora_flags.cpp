@@ -54,12 +54,6 @@ std::vector<LoraChoice> paired(const Words& paths, const Words& scales, Words& w
   return choices;
 }
 
-Words unguarded_words(const Words& words) {
-  Words result;
-  for (const auto& word : words) result.push_back(unguarded(word));
-  return result;
-}
-
 }  // namespace
 
 std::vector<LoraChoice> LoraFlags::choices(Words& warnings) const {
@@ -83,7 +77,7 @@ void add_lora_flags(CLI::App& command, LoraFlags& flags) {
       "--lora",
       [&f](const Words& words) {
         f.words.clear();
-        for (const auto& group : groups_of(unguarded_words(words))) {
+        for (const auto& group : groups_of(unguarded(words))) {
           if (!f.words.empty()) f.words.emplace_back();
           const bool has_more =
               group.size() > 1 && !is_number(group.back()) && f.take_prompt != nullptr;
@@ -96,7 +90,7 @@ void add_lora_flags(CLI::App& command, LoraFlags& flags) {
   lora->inject_separator();
   command
       .add_option_function<Words>(
-          "--lora-paths", [&f](const Words& words) { f.paths = unguarded_words(words); },
+          "--lora-paths", [&f](const Words& words) { f.paths = unguarded(words); },
           "The same for mflux's scripts: all LoRAs")
       ->type_name(value::kFile);
   command

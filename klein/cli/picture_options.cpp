@@ -17,12 +17,6 @@ using Words = std::vector<std::string>;
 constexpr int kPixelsPerToken = 16;
 constexpr double kMostPixels = 1 << 20;  // of a side; the request has its own limits
 
-Words unguarded_words(const Words& words) {
-  Words result;
-  for (const auto& word : words) result.push_back(unguarded(word));
-  return result;
-}
-
 /// Whether a word is meant as a picture's file rather than as a prompt.
 bool is_picture_name(const std::string& word) {
   std::error_code ignored;  // of a prompt that is too long for a name
@@ -41,12 +35,6 @@ void give_prompt_back(Words& words, const PictureOptions& options) {
   if (words.size() > 1 && !is_number(words.back()) && !is_picture_name(words.back()) &&
       options.take_prompt && options.take_prompt(words.back()))
     words.pop_back();
-}
-
-void add_path(CLI::App& command, const std::string& flag, std::optional<fs::path>& target,
-              const std::string& help) {
-  add_value(command, flag, value::kFile, help,
-            [&target](const std::string& text) { target = text; });
 }
 
 InitImage init_image(const Words& words) {
@@ -101,12 +89,12 @@ void add_init_image_flags(CLI::App& command, PictureOptions& o) {
       .add_option_function<Words>(
           "--image",
           [&o](const Words& words) {
-            o.init_words = unguarded_words(words);
+            o.init_words = unguarded(words);
             give_prompt_back(o.init_words, o);
           },
           "Picture to begin from, and how near to stay to it, 0 to 1 [0.4]")
       ->type_name(value::kFile);
-  add_path(command, "--image-path", o.init_path, "The same for mflux's scripts: the picture");
+  add_file(command, "--image-path", o.init_path, "The same for mflux's scripts: the picture");
   add_value(
       command, "--image-strength", value::kNumber, "and how near to stay to it [0.4]",
       [&o](const std::string& text) { o.init_strength = parse_double(text, "--image-strength"); });
@@ -117,7 +105,7 @@ void add_reference_flags(CLI::App& command, PictureOptions& o, GenerateRequest& 
       .add_option_function<Words>(
           "--image-paths",
           [&o](Words words) {
-            words = unguarded_words(words);
+            words = unguarded(words);
             give_prompt_back(words, o);
             o.references.assign(words.begin(), words.end());
           },
@@ -140,12 +128,12 @@ void add_inpaint_flags(CLI::App& command, PictureOptions& o) {
       ->required()
       ->take_last()
       ->type_name(value::kFile);
-  add_path(command, "--mask", o.mask, "White is painted anew [what is transparent in the picture]");
+  add_file(command, "--mask", o.mask, "White is painted anew [what is transparent in the picture]");
   add_value(
       command, "--strength", value::kNumber,
       "Share of the steps that is done; 1 forgets what was there [0.8]",
       [&o](const std::string& text) { o.inpaint.strength = parse_double(text, "--strength"); });
-  add_path(command, "--reference", o.reference, "Another picture to look at");
+  add_file(command, "--reference", o.reference, "Another picture to look at");
   add_value(command, "--padding-mask-crop", value::kNumber,
             "Work on the mask's surroundings alone, so many pixels wide",
             [&o](const std::string& text) {

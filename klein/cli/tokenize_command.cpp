@@ -1,6 +1,5 @@
 // klein tokenize: texts in, token ids out.
 
-#include <algorithm>
 #include <iterator>
 #include <memory>
 #include <ostream>
@@ -51,8 +50,8 @@ std::vector<std::string> read_texts(const Options& options, std::istream& in) {
 }
 
 void run(const Options& options, Context& context) {
-  auto texts = options.texts.empty() ? read_texts(options, context.in) : options.texts;
-  if (!options.texts.empty()) std::ranges::transform(texts, texts.begin(), unguarded);
+  const auto texts =
+      options.texts.empty() ? read_texts(options, context.in) : unguarded(options.texts);
   const auto tokenizer =
       tokenizer::Tokenizer::load(find_model(options.model, {.parts = {"tokenizer"}}).path);
   const auto form = options.raw ? tokenizer::TextForm::raw : tokenizer::TextForm::prompt;

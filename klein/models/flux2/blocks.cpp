@@ -134,34 +134,34 @@ void JointAttention::visit(nn::Visitor& visitor) {
 DoubleBlock::DoubleBlock(const TransformerConfig& c)
     : attn(c), ff(c.dim(), c.mlp_dim()), ff_context(c.dim(), c.mlp_dim()), eps(c.eps) {}
 
+mx::array DoubleBlock::normed(const mx::array& stream, const ModulationPart& m) const {
+  return ops::modulated_layer_norm(stream, m.scale, m.shift, eps);
+}
+
+mx::array DoubleBlock::after_attention(const mx::array& stream, const mx::array& seen,
+                                       const std::vector<ModulationPart>& modulation,
+                                       const nn::SwiGLU& feed_forward) const {
+  const auto x = ops::add_gated(stream, modulation[0].gate, seen);
+  return ops::add_gated(x, modulation[1].gate, feed_forward(normed(x, modulation[1])));
+}
+
 JointAttention::Streams DoubleBlock::operator()(const JointAttention::Streams& x,
                                                 const std::vector<ModulationPart>& image_modulation,
                                                 const std::vector<ModulationPart>& text_modulation,
                                                 const nn::RopeTables& rope,
                                                 const KeyValues* references) const {
-  const auto normed = [&](const mx::array& stream, const ModulationPart& m) {
-    return ops::modulated_layer_norm(stream, m.scale, m.shift, eps);
-  };
-  const auto& [image_attn, image_ff] = std::tie(image_modulation[0], image_modulation[1]);
-  const auto& [text_attn, text_ff] = std::tie(text_modulation[0], text_modulation[1]);
-
-  const auto seen = attn({.image = normed(x.image, image_attn), .text = normed(x.text, text_attn)},
-                         rope, references);
-  const auto image = ops::add_gated(x.image, image_attn.gate, seen.image);
-  const auto text = ops::add_gated(x.text, text_attn.gate, seen.text);
-  return {.image = ops::add_gated(image, image_ff.gate, ff(normed(image, image_ff))),
-          .text = ops::add_gated(text, text_ff.gate, ff_context(normed(text, text_ff)))};
+  const auto seen = attn(
+      {.image = normed(x.image, image_modulation[0]), .text = normed(x.text, text_modulation[0])},
+      rope, references);
+  return {.image = after_attention(x.image, seen.image, image_modulation, ff),
+          .text = after_attention(x.text, seen.text, text_modulation, ff_context)};
 }
 
 std::pair<mx::array, KeyValues> DoubleBlock::alone(const mx::array& image,
                                                    const std::vector<ModulationPart>& modulation,
                                                    const nn::RopeTables& rope) const {
-  const auto normed = [&](const mx::array& stream, const ModulationPart& m) {
-    return ops::modulated_layer_norm(stream, m.scale, m.shift, eps);
-  };
   const auto [seen, kept] = attn.alone(normed(image, modulation[0]), rope);
-  const auto x = ops::add_gated(image, modulation[0].gate, seen);
-  return {ops::add_gated(x, modulation[1].gate, ff(normed(x, modulation[1]))), kept};
+  return {after_attention(image, seen, modulation, ff), kept};
 }
 
 void DoubleBlock::visit(nn::Visitor& visitor) {

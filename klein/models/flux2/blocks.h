@@ -94,6 +94,12 @@ struct DoubleBlock {
   JointAttention attn;
   nn::SwiGLU ff, ff_context;
   float eps;
+
+ private:
+  mx::array normed(const mx::array& stream, const ModulationPart& m) const;
+  mx::array after_attention(const mx::array& stream, const mx::array& seen,
+                            const std::vector<ModulationPart>& modulation,
+                            const nn::SwiGLU& feed_forward) const;
 };
 
 /// All tokens in one sequence; attention and feed-forward side by side in two wide projections.

@@ -97,7 +97,7 @@ MemoryPlan Pipeline::plan_memory(const GenerateRequest& request, const RequestPl
                 .batch = plan.batch(),
                 .passes = plan.classifier_free ? 2 : 1,
                 .encodes = !prompts_to_encode(request, plan).empty(),
-                .needs_vae_early = plan.encodes_pictures() || request.preview,
+                .needs_vae_early = plan.needs_vae_early,
                 .vae_tiling = request.vae_tiling,
                 .next = request.next,
                 .low_ram = memory_.low_ram,
@@ -216,6 +216,7 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
   const auto* cache = read_references(plan, references);
   const bool reads_references = !references.ids.empty() && cache == nullptr;
   if (reads_references) ids.insert(ids.end(), references.ids.begin(), references.ids.end());
+  const auto seen = reads_references ? mx::repeat(references.tokens, batch, 0) : references.tokens;
   const auto rope_for = [&](const mx::array& embeds) {
     return transformer_->rope(embeds.shape(1), ids);
   };
@@ -226,9 +227,7 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
     // Rounded to the dtype of the latents before the division, as the reference does.
     const auto t =
         mx::full({batch}, timesteps[i], options_.dtype) / mx::array(1000.0f, options_.dtype);
-    const auto input = reads_references
-                           ? mx::concatenate({latents, mx::repeat(references.tokens, batch, 0)}, 1)
-                           : latents;
+    const auto input = reads_references ? mx::concatenate({latents, seen}, 1) : latents;
     std::vector<TransformerInput> passes{{input, prompts.positive, t, positive_rope, cache}};
     if (prompts.negative) passes.push_back({input, *prompts.negative, t, negative_rope, cache});
     auto velocity = (*transformer_)(passes);
@@ -236,13 +235,14 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
     const auto guided = prompts.negative ? sampling::guide(velocity[0], velocity[1],
                                                            static_cast<float>(plan.guidance))
                                          : velocity[0];
-    const auto estimate = sampling::clean_estimate(latents, guided, sigmas[i]);
+    const auto before = latents;
     latents = sampling::euler_step(latents, guided, sigmas[i], sigmas[i + 1]);
     if (held) latents = (*held)(latents, sigmas[i + 1]);
     mx::eval(latents);
     result.step_seconds.push_back(watch.restart());
     const int done = static_cast<int>(i) + 1 - plan.first_step;
-    if (request.preview) show(request, plan, estimate, done, how);
+    if (request.preview)
+      show(request, plan, sampling::clean_estimate(before, guided, sigmas[i]), done, how);
     report(progress, {.stage = Stage::denoise, .done = done, .total = plan.steps()});
     watch.restart();
   }
@@ -327,7 +327,6 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   };
   const auto transformer = [&] { load_transformer(memory); };
   const auto vae = [&] { load_vae(); };
-  const bool needs_vae_early = plan.encodes_pictures() || request.preview;
 
   const auto note = memory.is_notable ? std::string_view(result.memory.plan) : std::string_view();
   if (memory.load_at_once)
@@ -344,7 +343,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   report(progress, {.stage = Stage::encode_text, .done = 1});
   lap(Stage::encode_text);
 
-  if (!memory.load_at_once && needs_vae_early) load({vae}, {});
+  if (!memory.load_at_once && plan.needs_vae_early) load({vae}, {});
   if (plan.encodes_pictures()) report(progress, {.stage = Stage::encode_image});
   const auto conditioning = condition(request, plan, memory.encode);
   if (plan.encodes_pictures()) {

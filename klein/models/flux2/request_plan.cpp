@@ -56,6 +56,7 @@ class Planner {
     settle_size();
     settle_picture();
     settle_schedule();
+    plan_.needs_vae_early = plan_.encodes_pictures() || request_.preview;
     return std::move(plan_);
   }
 

@@ -27,6 +27,7 @@ struct RequestPlan {
   std::optional<io::Image> picture;   ///< To begin from, of the result's size.
   std::optional<Canvas> canvas;       ///< Of inpainting; its picture is `picture`.
   bool kv_cache = false;              ///< References are read once, by themselves.
+  bool needs_vae_early = false;  ///< Before the last step: for pictures to encode, or previews.
   std::vector<std::string> warnings;
 
   int batch() const { return latents ? latents->shape(0) : 1; }
