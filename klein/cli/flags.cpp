@@ -166,6 +166,9 @@ void add_engine_flags(CLI::App& command, EngineOptions& options) {
              [&options](std::size_t i) {
                options.precision = i == 0 ? Precision::bfloat16 : Precision::float32;
              });
+  add_choice(command, "--precision", {"exact", "fast", "fp8"},
+             "A GPU's arithmetic: MLX's operations, kernels for the model, 8-bit products [fast]",
+             [&options](std::size_t i) { options.math = static_cast<MathMode>(i); });
   add_device_flag(command, options);
   add_memory_flags(command, options);
 }

@@ -19,6 +19,7 @@
 #include "klein/models/flux2/flops.h"
 #include "klein/models/flux2/pipeline.h"
 #include "klein/models/flux2/save.h"
+#include "klein/ops/backend.h"
 #include "klein/ops/linear.h"
 #include "klein/tensor/device.h"
 
@@ -78,6 +79,7 @@ struct Engine::Impl {
     thread_.run([&] {
       translated([&] {
         use_device(options_.device);
+        ops::use_math(options_.math);
         const auto memory = memory_options();
         limit_memory(memory);
         const auto location =
@@ -136,6 +138,7 @@ struct Engine::Impl {
 
   GenerateResult generate(GenerateRequest request, const ProgressCallback& progress) {
     request.validate();
+    ops::use_math(options_.math);  // another engine may have asked for something else
     auto used = merged_;
     for (auto& lora : request.loras) {
       const auto& file = lora_file(lora.name, progress);

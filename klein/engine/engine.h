@@ -31,6 +31,7 @@ struct EngineOptions {
   /// Those of a request come on top.
   std::vector<LoraChoice> loras = {};
   Precision precision = Precision::bfloat16;
+  MathMode math = MathMode::fast;
   DeviceChoice device = DeviceChoice::automatic;
 
   /// As little memory as possible without reading weights from disk again and again: parts come

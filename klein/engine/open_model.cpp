@@ -46,6 +46,7 @@ flux2::ModelFiles model_files(const EngineOptions& options, const ModelLocation&
 
 flux2::LoadOptions load_options(const EngineOptions& options) {
   return {.dtype = mlx_dtype(options.precision),
+          .fp8_blocks = options.math == MathMode::fp8,
           .quantize_transformer = options.quantize_transformer,
           .quantize_text_encoder = options.quantize_text_encoder,
           .quantize_vae = options.quantize_vae};

@@ -6,6 +6,7 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/cpu/native.h"
+#include "klein/ops/cuda/native.h"
 #include "klein/ops/dispatch.h"
 #include "klein/ops/portable.h"
 #include "klein/tensor/check.h"
@@ -47,6 +48,7 @@ mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, 
   expect_mask(mask, q.shape(0), q.shape(1), k.shape(1));
 
   if (use_cpu_kernels({q.dtype()})) return native::attention(q, k, v, scale, mask);
+  if (use_cuda_kernels({q.dtype()})) return cuda::attention(q, k, v, scale, mask);
   return portable::attention(q, k, v, scale, mask);
 }
 

@@ -2,11 +2,20 @@
 
 #include <atomic>
 
+#include "klein/core/error.h"
+#include "klein/ops/cuda/native.h"
+#include "klein/tensor/mlx.h"
+
 namespace klein::ops {
 namespace {
 
 std::atomic<Backend>& chosen() {
   static std::atomic<Backend> value{Backend::native};
+  return value;
+}
+
+std::atomic<bool>& chosen_fp8() {
+  static std::atomic<bool> value{false};
   return value;
 }
 
@@ -18,6 +27,25 @@ void set_backend(Backend backend) noexcept {
 
 Backend backend() noexcept {
   return chosen().load(std::memory_order_relaxed);
+}
+
+void use_math(MathMode mode) {
+  if (mode == MathMode::fp8 && !(mx::default_device() == mx::Device::gpu && cuda::has_fp8()))
+    throw Error(
+        ErrorKind::unsupported,
+        "expected a GPU with 8-bit products (NVIDIA Ada, Hopper or newer) for the precision fp8",
+        "Leave --precision away, or pack the weights with -q fp8.");
+  const bool on_gpu = mx::default_device() == mx::Device::gpu;
+  set_backend(on_gpu && mode == MathMode::exact ? Backend::portable : Backend::native);
+  chosen_fp8().store(mode == MathMode::fp8, std::memory_order_relaxed);
+}
+
+std::uint64_t gpu_peak_bytes() {
+  return mx::default_device() == mx::Device::gpu && cuda::available() ? cuda::peak_bytes() : 0;
+}
+
+bool fp8_products() noexcept {
+  return chosen_fp8().load(std::memory_order_relaxed);
 }
 
 bool has_cpu_kernels() noexcept {

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <cstdint>
+
+#include "klein/core/options.h"
+
 namespace klein::ops {
 
 /// Who computes the operations of this folder.
@@ -16,6 +20,20 @@ void set_backend(Backend backend) noexcept;
 
 /// The backend chosen last; native until someone chooses.
 Backend backend() noexcept;
+
+/// Chooses the backend for the default device, and whether products with weights of e4m3 rows are
+/// made of 8-bit numbers: the other side is then rounded to e4m3 too, with a scale for each row.
+///
+/// Thread   as set_backend
+/// Errors   Error(unsupported) when 8-bit products are asked for and the device has none
+void use_math(MathMode mode);
+
+/// What use_math asked for last.
+bool fp8_products() noexcept;
+
+/// The most of an NVIDIA GPU's memory that this process has held at once; 0 without these kernels,
+/// whose memory MLX does not count.
+std::uint64_t gpu_peak_bytes();
 
 /// Whether this build holds CPU kernels at all.
 bool has_cpu_kernels() noexcept;

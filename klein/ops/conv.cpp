@@ -4,6 +4,7 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/cpu/native.h"
+#include "klein/ops/cuda/native.h"
 #include "klein/ops/dispatch.h"
 #include "klein/ops/portable.h"
 #include "klein/tensor/check.h"
@@ -29,6 +30,8 @@ mx::array conv2d(const mx::array& x, const mx::array& weight, const std::optiona
 
   if (use_cpu_kernels({x.dtype(), weight.dtype(), bias ? bias->dtype() : x.dtype()}))
     return native::conv2d(x, weight, bias, stride, padding);
+  if (use_cuda_kernels({x.dtype(), weight.dtype(), bias ? bias->dtype() : x.dtype()}))
+    return cuda::conv2d(x, weight, bias, stride, padding);
   return portable::conv2d(x, weight, bias, stride, padding);
 }
 
@@ -41,6 +44,7 @@ mx::array upsample_nearest_2x(const mx::array& x) {
   expect_axes(x, 4, "upsampling input");
 
   if (use_cpu_kernels({x.dtype()})) return native::upsample_nearest_2x(x);
+  if (use_cuda_kernels({x.dtype()})) return cuda::upsample_nearest_2x(x);
   return portable::upsample_nearest_2x(x);
 }
 

@@ -6,6 +6,7 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/backend.h"
+#include "klein/ops/cuda/native.h"
 #include "klein/tensor/check.h"
 
 namespace klein::ops {
@@ -16,6 +17,12 @@ bool use_cpu_kernels(std::initializer_list<mx::Dtype> dtypes) {
          std::all_of(dtypes.begin(), dtypes.end(), [](const mx::Dtype& dtype) {
            return dtype == mx::float32 || dtype == mx::bfloat16;
          });
+}
+
+bool use_cuda_kernels(std::initializer_list<mx::Dtype> dtypes) {
+  return backend() == Backend::native && mx::default_device() == mx::Device::gpu &&
+         std::ranges::all_of(dtypes, [](const mx::Dtype& d) { return d == mx::bfloat16; }) &&
+         cuda::available();
 }
 
 void expect_axes(const mx::array& a, int axes, std::string_view what) {

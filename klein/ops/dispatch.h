@@ -11,6 +11,10 @@ namespace klein::ops {
 /// the default device ask for them, and every dtype is float32 or bfloat16.
 bool use_cpu_kernels(std::initializer_list<mx::Dtype> dtypes);
 
+/// Whether the CUDA kernels do: they were built, the backend and the default device ask for them,
+/// and every dtype is bfloat16.
+bool use_cuda_kernels(std::initializer_list<mx::Dtype> dtypes);
+
 /// Throws Error(shape) unless `a` has `axes` axes.
 void expect_axes(const mx::array& a, int axes, std::string_view what);
 

@@ -4,6 +4,7 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/cpu/native.h"
+#include "klein/ops/cuda/native.h"
 #include "klein/ops/dispatch.h"
 #include "klein/ops/portable.h"
 #include "klein/tensor/check.h"
@@ -20,6 +21,7 @@ mx::array swiglu(const mx::array& gate, const mx::array& up) {
   expect_same_dtype(gate, up, "swiglu gate and up");
 
   if (use_cpu_kernels({gate.dtype()})) return native::swiglu(gate, up);
+  if (use_cuda_kernels({gate.dtype()})) return cuda::swiglu(gate, up);
   return portable::swiglu(gate, up);
 }
 
@@ -29,7 +31,16 @@ mx::array swiglu(const mx::array& gate_and_up) {
                 fmt::format("swiglu: expected an even last axis, got {}", describe(gate_and_up)));
 
   if (use_cpu_kernels({gate_and_up.dtype()})) return native::swiglu(gate_and_up);
+  if (use_cuda_kernels({gate_and_up.dtype()})) return cuda::swiglu(gate_and_up);
   return portable::swiglu(gate_and_up);
+}
+
+mx::array add(const mx::array& x, const mx::array& y) {
+  expect_shape(y, x.shape(), "sum");
+  expect_same_dtype(x, y, "sum");
+
+  if (use_cuda_kernels({x.dtype()})) return cuda::add(x, y);
+  return portable::add(x, y);
 }
 
 mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& y) {
@@ -40,6 +51,7 @@ mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& 
   expect_same_dtype(x, y, "gated sum input and addend");
 
   if (use_cpu_kernels({x.dtype()})) return native::add_gated(x, gate, y);
+  if (use_cuda_kernels({x.dtype()})) return cuda::add_gated(x, gate, y);
   return portable::add_gated(x, gate, y);
 }
 

@@ -23,6 +23,13 @@ mx::array swiglu(const mx::array& gate, const mx::array& up);
 /// Errors   Error(shape) when the last axis is odd
 mx::array swiglu(const mx::array& gate_and_up);
 
+/// x + y.
+///
+/// Shapes   x and y of one shape -> the same
+/// Dtype    that of x
+/// Errors   Error(shape) when the shapes or dtypes differ
+mx::array add(const mx::array& x, const mx::array& y);
+
 /// x + gate * y, one gate per batch row and channel.
 ///
 /// Shapes   x and y [B, L, C]; gate [B, C] or [B, 1, C] -> [B, L, C]

@@ -1,6 +1,7 @@
 #include "klein/ops/linear.h"
 
 #include "klein/ops/cpu/native.h"
+#include "klein/ops/cuda/native.h"
 #include "klein/ops/dispatch.h"
 #include "klein/ops/portable.h"
 #include "klein/tensor/check.h"
@@ -15,6 +16,8 @@ mx::array linear(const mx::array& x, const mx::array& weight,
 
   if (use_cpu_kernels({x.dtype(), weight.dtype(), bias ? bias->dtype() : x.dtype()}))
     return native::linear(x, weight, bias);
+  if (use_cuda_kernels({x.dtype(), weight.dtype(), bias ? bias->dtype() : x.dtype()}))
+    return cuda::linear(x, weight, bias);
   return portable::linear(x, weight, bias);
 }
 
@@ -25,6 +28,8 @@ mx::array linear(const mx::array& x, const Weight& weight, const std::optional<m
   if (bias) expect_shape(*bias, {packed.rows}, "linear bias");
   if (use_cpu_kernels({x.dtype(), bias ? bias->dtype() : x.dtype()}))
     return native::linear(x, packed, bias);
+  if (use_cuda_kernels({x.dtype(), bias ? bias->dtype() : x.dtype()}))
+    return cuda::linear(x, packed, bias);
   return portable::linear(x, packed, bias);
 }
 

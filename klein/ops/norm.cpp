@@ -4,6 +4,7 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/cpu/native.h"
+#include "klein/ops/cuda/native.h"
 #include "klein/ops/dispatch.h"
 #include "klein/ops/portable.h"
 #include "klein/tensor/check.h"
@@ -36,6 +37,8 @@ mx::array rms_norm_rounded_twice(const mx::array& x, const mx::array& weight, fl
 
   if (use_cpu_kernels({x.dtype(), weight.dtype()}))
     return native::rms_norm_rounded_twice(x, weight, eps);
+  if (use_cuda_kernels({x.dtype(), weight.dtype()}))
+    return cuda::rms_norm_rounded_twice(x, weight, eps);
   return portable::rms_norm_rounded_twice(x, weight, eps);
 }
 
@@ -48,6 +51,7 @@ mx::array modulated_layer_norm(const mx::array& x, const mx::array& scale, const
   expect_same_dtype(x, shift, "modulated layer norm input and shift");
 
   if (use_cpu_kernels({x.dtype()})) return native::modulated_layer_norm(x, scale, shift, eps);
+  if (use_cuda_kernels({x.dtype()})) return cuda::modulated_layer_norm(x, scale, shift, eps);
   return portable::modulated_layer_norm(x, scale, shift, eps);
 }
 
@@ -59,6 +63,8 @@ mx::array group_norm(const mx::array& x, const mx::array& weight, const mx::arra
 
   if (use_cpu_kernels({x.dtype(), weight.dtype(), bias.dtype()}))
     return native::group_norm(x, weight, bias, groups, eps, silu);
+  if (use_cuda_kernels({x.dtype(), weight.dtype(), bias.dtype()}))
+    return cuda::group_norm(x, weight, bias, groups, eps, silu);
   return portable::group_norm(x, weight, bias, groups, eps, silu);
 }
 
@@ -66,6 +72,7 @@ mx::array group_moments(const mx::array& x, int groups) {
   expect_groups(x, groups);
 
   if (use_cpu_kernels({x.dtype()})) return native::group_moments(x, groups);
+  if (use_cuda_kernels({x.dtype()})) return cuda::group_moments(x, groups);
   return portable::group_moments(x, groups);
 }
 
@@ -82,6 +89,8 @@ mx::array group_norm_with(const mx::array& x, const mx::array& moments, const mx
 
   if (use_cpu_kernels({x.dtype(), weight.dtype(), bias.dtype()}))
     return native::group_norm_with(x, moments, weight, bias, eps, silu);
+  if (use_cuda_kernels({x.dtype(), weight.dtype(), bias.dtype()}))
+    return cuda::group_norm_with(x, moments, weight, bias, eps, silu);
   return portable::group_norm_with(x, moments, weight, bias, eps, silu);
 }
 

@@ -38,9 +38,12 @@ mx::array rope_half(const mx::array& x, const mx::array& cosines, const mx::arra
 mx::array rms_norm_rope_interleaved(const mx::array& x, const mx::array& weight, float eps,
                                     const mx::array& cosines, const mx::array& sines);
 
+mx::array columns(const mx::array& x, int begin, int end);
+
 mx::array silu(const mx::array& x);
 mx::array swiglu(const mx::array& gate, const mx::array& up);
 mx::array swiglu(const mx::array& gate_and_up);
+mx::array add(const mx::array& x, const mx::array& y);
 mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& y);
 mx::array add_scaled(const mx::array& x, float scale, const mx::array& y);
 

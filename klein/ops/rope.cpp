@@ -4,7 +4,9 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/cpu/native.h"
+#include "klein/ops/cuda/native.h"
 #include "klein/ops/dispatch.h"
+#include "klein/ops/norm.h"
 #include "klein/ops/portable.h"
 #include "klein/tensor/check.h"
 
@@ -56,7 +58,21 @@ mx::array rms_norm_rope_interleaved(const mx::array& x, const mx::array& weight,
 
   if (use_cpu_kernels({x.dtype(), weight.dtype()}))
     return native::rms_norm_rope_interleaved(x, weight, eps, cosines, sines);
+  if (use_cuda_kernels({x.dtype(), weight.dtype()}))
+    return cuda::rms_norm_rope_interleaved(x, weight, eps, cosines, sines);
   return portable::rms_norm_rope_interleaved(x, weight, eps, cosines, sines);
+}
+
+mx::array rms_norm_rope_half(const mx::array& x, const mx::array& weight, float eps,
+                             const mx::array& cosines, const mx::array& sines) {
+  expect_tables(x, cosines, sines);
+  expect_same_dtype(x, cosines, "rotary embedding input and cosines");
+  expect_same_dtype(x, sines, "rotary embedding input and sines");
+  expect_shape(weight, {x.shape(3)}, "RMS norm weight");
+
+  if (use_cuda_kernels({x.dtype(), weight.dtype()}))
+    return cuda::rms_norm_rope_half(x, weight, eps, cosines, sines);
+  return rope_half(rms_norm_rounded_twice(x, weight, eps), cosines, sines);
 }
 
 }  // namespace klein::ops

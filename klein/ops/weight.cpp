@@ -6,6 +6,7 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/cpu/native.h"
+#include "klein/ops/cuda/native.h"
 #include "klein/ops/dispatch.h"
 #include "klein/ops/portable.h"
 #include "klein/tensor/check.h"
@@ -76,7 +77,14 @@ bool is_mlx_format(const PackedMatrix& m) {
   }
 }
 
+bool is_gpu_format(const PackedMatrix& m) {
+  return cuda::available() && m.layout.format == quant::Format::fp8_e4m3 && m.scales &&
+         m.scales->dtype() == mx::float32 && m.scales->shape() == mx::Shape{m.rows, 1} &&
+         !m.column_scales && m.columns % 8 == 0;
+}
+
 mx::array unpack(const PackedMatrix& matrix, mx::Dtype dtype) {
+  if (use_cuda_kernels({dtype})) return cuda::unpack(matrix, dtype);
   if (use_cpu_kernels({dtype})) return native::unpack(matrix, dtype);
   return portable::unpack(matrix, dtype);
 }

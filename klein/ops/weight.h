@@ -38,6 +38,9 @@ mx::Shape shape_of(const Weight& weight);
 /// Whether MLX's own operations take the matrix as it is.
 bool is_mlx_format(const PackedMatrix& matrix);
 
+/// Whether kernels for the GPU take the matrix as it is.
+bool is_gpu_format(const PackedMatrix& matrix);
+
 /// The numbers of a packed matrix.
 ///
 /// Shapes   -> [rows, columns]

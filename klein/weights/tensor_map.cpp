@@ -12,6 +12,7 @@
 #include "mlx/allocator.h"
 
 #include "klein/core/error.h"
+#include "klein/ops/cuda/upload.h"
 
 namespace klein::weights {
 namespace {
@@ -74,6 +75,9 @@ mx::array array_from(const FileBytes& source, const Shape& extents, mx::Dtype dt
     auto give_back = [source](mx::allocator::Buffer) { advise(source, io::Advice::dont_need); };
     return mx::array(mx::allocator::Data(buffer, give_back), shape, dtype);
   }
+  if (ops::cuda::uploads())
+    return ops::cuda::upload(source.bytes, shape, dtype,
+                             [source] { advise(source, io::Advice::dont_need); });
   auto owned = mx::allocator::malloc(source.bytes.size());
   if (owned.buffer().ptr() == nullptr) throw std::bad_alloc();  // MLX hands the null on
   std::memcpy(owned.buffer().raw_ptr(), source.bytes.data(), source.bytes.size());
@@ -143,14 +147,15 @@ ops::PackedMatrix packed_from(const StoredTensor& t) {
 
 /// What stays packed: matrices, in a format that runs where the work does.
 bool stays_packed(const StoredTensor& t, const ops::PackedMatrix& matrix) {
-  return t.shape.size() == 2 &&
-         (mx::default_device() == mx::Device::cpu || ops::is_mlx_format(matrix));
+  return t.shape.size() == 2 && (mx::default_device() == mx::Device::cpu ||
+                                 ops::is_mlx_format(matrix) || ops::is_gpu_format(matrix));
 }
 
 ops::Weight weight_from(const StoredTensor& t) {
   if (!t.layout) return array_from(t.numbers, t.shape, *mlx_dtype_of(t.numbers.dtype));
   const auto matrix = packed_from(t);
   if (stays_packed(t, matrix)) return matrix;
+  ops::cuda::finish_uploads();
   mx::Shape shape;
   for (const auto extent : t.shape) shape.push_back(static_cast<int>(extent));
   auto dense = mx::reshape(ops::unpack(matrix, mx::bfloat16), shape);
@@ -203,6 +208,7 @@ WeightMap weight_map(const WeightFiles& files, const Renaming& renaming) {
     for (const auto* use : uses->second)
       weights.insert_or_assign(use->first, weight_from(whole, use->second));
   }
+  ops::cuda::finish_uploads();
   if (!complaints.empty())
     throw Error(ErrorKind::unsupported, fmt::format("expected floating-point weights in {}, got:{}",
                                                     files.path.string(), complaints));
@@ -230,6 +236,7 @@ TensorMap load_tensors(const io::SafetensorsFile& file) {
         tensor.name,
         array_from({file.file(), file.bytes(tensor), tensor.dtype}, tensor.shape, *dtype));
   }
+  ops::cuda::finish_uploads();
   return tensors;
 }
 

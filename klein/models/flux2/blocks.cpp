@@ -4,16 +4,12 @@
 
 #include "klein/ops/attention.h"
 #include "klein/ops/elementwise.h"
+#include "klein/ops/layout.h"
 #include "klein/ops/norm.h"
 #include "klein/ops/rope.h"
 
 namespace klein::flux2 {
 namespace {
-
-/// Columns [begin, end) of the last axis of x [B, L, C].
-mx::array columns(const mx::array& x, int begin, int end) {
-  return mx::slice(x, {0, 0, begin}, {x.shape(0), x.shape(1), end});
-}
 
 /// Tokens [begin, end) of x [B, L, ...].
 mx::array tokens(const mx::array& x, int begin, int end) {
@@ -102,9 +98,9 @@ JointAttention::Streams JointAttention::operator()(const Streams& x, const nn::R
       norm_and_rotate(split_heads(add_k_proj(x.text), heads), norm_added_k, text_rope),
       split_heads(add_v_proj(x.text), heads)};
 
-  const auto seen = attend(with_references({.q = mx::concatenate({text.q, image.q}, 1),
-                                            .k = mx::concatenate({text.k, image.k}, 1),
-                                            .v = mx::concatenate({text.v, image.v}, 1)},
+  const auto seen = attend(with_references({.q = ops::concatenate({text.q, image.q}, 1),
+                                            .k = ops::concatenate({text.k, image.k}, 1),
+                                            .v = ops::concatenate({text.v, image.v}, 1)},
                                            references));
   return {.image = to_out(tokens(seen, text_length, length)),
           .text = to_add_out(tokens(seen, 0, text_length))};
@@ -185,18 +181,16 @@ SingleBlock::Projected SingleBlock::project(const mx::array& x, const Modulation
   const int dim = x.shape(-1);
   const auto wide =
       to_qkv_mlp_proj(ops::modulated_layer_norm(x, modulation.scale, modulation.shift, eps));
-  const auto head_columns = [&](int part) {
-    return split_heads(columns(wide, part * dim, (part + 1) * dim), heads);
-  };
-  return {.heads = {.q = norm_and_rotate(head_columns(0), norm_q, rope),
-                    .k = norm_and_rotate(head_columns(1), norm_k, rope),
-                    .v = head_columns(2)},
-          .gated = ops::swiglu(columns(wide, 3 * dim, 3 * dim + 2 * mlp_dim))};
+  const auto [q, k, v] = chunk<3>(ops::columns(wide, 0, 3 * dim));
+  return {.heads = {.q = norm_and_rotate(split_heads(q, heads), norm_q, rope),
+                    .k = norm_and_rotate(split_heads(k, heads), norm_k, rope),
+                    .v = split_heads(v, heads)},
+          .gated = ops::swiglu(ops::columns(wide, 3 * dim, 3 * dim + 2 * mlp_dim))};
 }
 
 mx::array SingleBlock::finish(const mx::array& x, const ModulationPart& modulation,
                               const mx::array& seen, const mx::array& gated) const {
-  return ops::add_gated(x, modulation.gate, to_out(mx::concatenate({seen, gated}, -1)));
+  return ops::add_gated(x, modulation.gate, to_out(ops::concatenate({seen, gated}, -1)));
 }
 
 mx::array SingleBlock::operator()(const mx::array& x, const ModulationPart& modulation,

@@ -21,6 +21,7 @@ namespace klein::flux2 {
 /// How the weights of a model are held.
 struct LoadOptions {
   mx::Dtype dtype = mx::bfloat16;  ///< What is computed in.
+  bool fp8_blocks = false;  ///< The transformer's blocks as e4m3, unless something else is said.
   std::optional<quant::Target> quantize_transformer = {}, quantize_text_encoder = {},
                                quantize_vae = {};
 

@@ -9,6 +9,7 @@
 #include "klein/core/stopwatch.h"
 #include "klein/models/flux2/latents.h"
 #include "klein/models/flux2/vae_tiling.h"
+#include "klein/ops/backend.h"
 #include "klein/pipeline/tensor_files.h"
 #include "klein/sampling/flow_match.h"
 #include "klein/sampling/guidance.h"
@@ -223,10 +224,16 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
   const auto positive_rope = rope_for(prompts.positive);
   const auto negative_rope = prompts.negative ? rope_for(*prompts.negative) : positive_rope;
 
+  std::vector<mx::array> times;
+  for (const float timestep : timesteps)  // rounded before the division, as the reference does
+    times.push_back(mx::full({batch}, timestep, options_.dtype) /
+                    mx::array(1000.0f, options_.dtype));
+  std::vector<mx::array> texts{prompts.positive};
+  if (prompts.negative) texts.push_back(*prompts.negative);
+  transformer_->prepare(times, texts);
+
   for (auto i = static_cast<std::size_t>(plan.first_step); i < timesteps.size(); ++i) {
-    // Rounded to the dtype of the latents before the division, as the reference does.
-    const auto t =
-        mx::full({batch}, timesteps[i], options_.dtype) / mx::array(1000.0f, options_.dtype);
+    const auto& t = times[i];
     const auto input = reads_references ? mx::concatenate({latents, seen}, 1) : latents;
     std::vector<TransformerInput> passes{{input, prompts.positive, t, positive_rope, cache}};
     if (prompts.negative) passes.push_back({input, *prompts.negative, t, negative_rope, cache});
@@ -374,7 +381,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   report(progress, {.stage = Stage::decode, .done = 1});
   lap(Stage::decode);
   result.loaded_parts = loaded_parts_;
-  result.peak_memory_bytes = peak_memory_bytes();
+  result.peak_memory_bytes = std::max(peak_memory_bytes(), ops::gpu_peak_bytes());
   return result;
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "klein/models/flux2/part_loading.h"
+#include "klein/tensor/pace.h"
 
 namespace klein::flux2 {
 namespace {
@@ -47,11 +48,13 @@ StreamedTransformer::StreamedTransformer(const Checkpoint& checkpoint, const Loa
     return name.starts_with(kDoubleBlocks) || name.starts_with(kSingleBlocks);
   };
   fill_part(stem_, source.without(is_in_block), options);
+  if (options_.fp8_blocks && !options_.quantize_transformer)
+    options_.quantize_transformer = quant::parse_target("fp8");
   // One by one, so that only one of them is in memory both as it was and packed.
   const auto add = [&](auto& blocks, std::string_view list, int index) {
     auto part = source.child(child_name(list, index));
     if (resident_blocks-- > 0)
-      fill_part(blocks.emplace_back(config), part, options);
+      fill_part(blocks.emplace_back(config), part, options_);
     else
       streamed_.push_back(std::move(part));
   };
@@ -66,17 +69,45 @@ void StreamedTransformer::set_adapters(const weights::AdapterMap& adapters) {
   weights::set_adapters(stem_, adapters_);
 }
 
+void StreamedTransformer::prepare(const std::vector<mx::array>& timesteps,
+                                  const std::vector<mx::array>& prompt_embeds) {
+  conditionings_.clear();
+  texts_.clear();
+  std::vector<mx::array> all;
+  for (const auto& timestep : timesteps) {
+    auto c = stem_.condition(timestep, options_.dtype);
+    all.push_back(c.activated);
+    for (const auto* parts : {&c.image, &c.text, &c.joined})
+      for (const auto& part : *parts) all.insert(all.end(), {part.shift, part.scale, part.gate});
+    conditionings_.emplace_back(timestep, std::move(c));
+  }
+  for (const auto& embeds : prompt_embeds) {
+    texts_.emplace_back(embeds, stem_.embed_text(embeds));
+    all.push_back(texts_.back().second);
+  }
+  mx::eval(all);
+}
+
+Transformer::Conditioning StreamedTransformer::condition(const TransformerInput& input) const {
+  for (const auto& [timestep, conditioning] : conditionings_)
+    if (timestep.id() == input.timestep.id()) return conditioning;
+  return stem_.condition(input.timestep, input.latents.dtype());
+}
+
+mx::array StreamedTransformer::embed_text(const mx::array& prompt_embeds) const {
+  for (const auto& [embeds, text] : texts_)
+    if (embeds.id() == prompt_embeds.id()) return text;
+  return stem_.embed_text(prompt_embeds);
+}
+
 /// Those that stay, and blocks [begin, end) of streamed_. `run` is given a block and its number,
 /// and returns what has to be evaluated before the block goes.
 template <typename Block, typename Run>
 void StreamedTransformer::run_blocks(const std::vector<Block>& resident, std::size_t begin,
                                      std::size_t end, const Run& run) const {
-  const bool on_cpu = mx::default_device() == mx::Device::cpu;
+  Pace pace;
   std::size_t number = 0;
-  for (const auto& block : resident) {
-    auto results = run(block, number++);
-    if (on_cpu) mx::eval(std::move(results));
-  }
+  for (const auto& block : resident) pace.start(run(block, number++));
   for (auto i = begin; i < end; ++i) {
     streamed_[(i + 1) % streamed_.size()].advise(io::Advice::will_need);
     Block block(stem_.config);
@@ -90,9 +121,9 @@ std::vector<mx::array> StreamedTransformer::operator()(
     std::span<const TransformerInput> passes) const {
   std::vector<Pass> states;
   for (const auto& input : passes) {
-    auto streams = stem_.embed(input.latents, input.prompt_embeds);
-    states.push_back({.conditioning = stem_.condition(input.timestep, input.latents.dtype()),
-                      .streams = streams,
+    states.push_back({.conditioning = condition(input),
+                      .streams = {.image = stem_.embed_image(input.latents),
+                                  .text = embed_text(input.prompt_embeds)},
                       .joined = mx::array(0),
                       .input = &input});
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "klein/models/flux2/checkpoint.h"
@@ -16,8 +17,8 @@ namespace klein::flux2 {
 
 /// As Transformer, with none, some or all of its blocks on disk.
 ///
-/// On the CPU every block is evaluated before the next one is begun: MLX would allocate the results
-/// of many blocks ahead.
+/// Blocks are evaluated in the pace of klein::Pace: MLX would allocate the results of many blocks
+/// ahead.
 class StreamedTransformer {
  public:
   /// The first `resident_blocks` blocks, double-stream ones first, stay in memory.
@@ -25,6 +26,11 @@ class StreamedTransformer {
   /// Errors   as Checkpoint::load_transformer
   StreamedTransformer(const Checkpoint& checkpoint, const LoadOptions& options,
                       int resident_blocks);
+
+  /// Computes once what passes with these timesteps and prompts share: what the timesteps do to the
+  /// blocks, and the prompts' first layer. Passes with others work too.
+  void prepare(const std::vector<mx::array>& timesteps,
+               const std::vector<mx::array>& prompt_embeds);
 
   /// The velocities of several passes; a block is read once for all of them.
   ///
@@ -48,6 +54,8 @@ class StreamedTransformer {
 
  private:
   struct Pass;
+  Transformer::Conditioning condition(const TransformerInput& input) const;
+  mx::array embed_text(const mx::array& prompt_embeds) const;
   template <typename Block, typename Run>
   void run_blocks(const std::vector<Block>& resident, std::size_t begin, std::size_t end,
                   const Run& run) const;
@@ -55,6 +63,8 @@ class StreamedTransformer {
   LoadOptions options_;
   Transformer stem_;  ///< What is in no block, and the blocks that stay.
   weights::AdapterMap adapters_;
+  std::vector<std::pair<mx::array, Transformer::Conditioning>> conditionings_;  ///< By timestep.
+  std::vector<std::pair<mx::array, mx::array>> texts_;                          ///< By prompt.
   std::vector<PartSource> streamed_;  ///< The other blocks, double-stream ones first.
   std::size_t double_count_ = 0;      ///< Of streamed_.
 };

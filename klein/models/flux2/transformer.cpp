@@ -39,11 +39,14 @@ Transformer::Conditioning Transformer::condition(const mx::array& timestep, mx::
           .joined = single_stream_modulation(activated)};
 }
 
-JointAttention::Streams Transformer::embed(const mx::array& latents,
-                                           const mx::array& prompt_embeds) const {
+mx::array Transformer::embed_image(const mx::array& latents) const {
   expect_last_axis(latents, config.in_channels, "latents");
+  return x_embedder(latents);
+}
+
+mx::array Transformer::embed_text(const mx::array& prompt_embeds) const {
   expect_last_axis(prompt_embeds, config.joint_attention_dim, "prompt embeddings");
-  return {.image = x_embedder(latents), .text = context_embedder(prompt_embeds)};
+  return context_embedder(prompt_embeds);
 }
 
 mx::array Transformer::finish(const mx::array& joined, const Conditioning& conditioning,
@@ -56,7 +59,7 @@ mx::array Transformer::finish(const mx::array& joined, const Conditioning& condi
 
 mx::array Transformer::operator()(const mx::array& latents, const mx::array& prompt_embeds,
                                   const mx::array& timestep, const nn::RopeTables& rope) const {
-  auto x = embed(latents, prompt_embeds);
+  JointAttention::Streams x{.image = embed_image(latents), .text = embed_text(prompt_embeds)};
   const auto conditioning = condition(timestep, latents.dtype());
   for (const auto& block : transformer_blocks)
     x = block(x, conditioning.image, conditioning.text, rope);

@@ -56,7 +56,8 @@ struct Transformer {
   /// The steps around the blocks, for whoever runs the blocks otherwise than one after the other
   /// out of memory: condition, embed, the double-stream blocks, join, the others, finish.
   Conditioning condition(const mx::array& timestep, mx::Dtype dtype) const;
-  JointAttention::Streams embed(const mx::array& latents, const mx::array& prompt_embeds) const;
+  mx::array embed_image(const mx::array& latents) const;
+  mx::array embed_text(const mx::array& prompt_embeds) const;
   mx::array finish(const mx::array& joined, const Conditioning& conditioning,
                    int text_length) const;
 

@@ -6,7 +6,9 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/attention.h"
+#include "klein/ops/elementwise.h"
 #include "klein/tensor/check.h"
+#include "klein/tensor/pace.h"
 
 namespace klein::flux2 {
 
@@ -17,7 +19,7 @@ ResnetBlock::ResnetBlock(int in, int out, int groups)
 
 mx::array ResnetBlock::operator()(const mx::array& x) const {
   const auto h = conv2(norm2(conv1(norm1(x, /*silu=*/true)), /*silu=*/true));
-  return (conv_shortcut ? (*conv_shortcut)(x) : x) + h;
+  return ops::add(conv_shortcut ? (*conv_shortcut)(x) : x, h);
 }
 
 void ResnetBlock::visit(nn::Visitor& visitor) {
@@ -42,7 +44,7 @@ mx::array VaeAttention::operator()(const mx::array& x) const {
   const float scale = 1.0f / std::sqrt(static_cast<float>(channels));
   const auto seen =
       ops::attention(one_head(to_q(normed)), one_head(to_k(normed)), one_head(to_v(normed)), scale);
-  return mx::reshape(to_out(mx::squeeze(seen, 2)), x.shape()) + x;
+  return ops::add(mx::reshape(to_out(mx::squeeze(seen, 2)), x.shape()), x);
 }
 
 void VaeAttention::visit(nn::Visitor& visitor) {
@@ -94,8 +96,9 @@ UpBlock::UpBlock(int in, int out, const VaeConfig& c, bool twice_as_large) {
 }
 
 mx::array UpBlock::operator()(const mx::array& x) const {
+  Pace pace;  // a picture's results are the largest arrays of all
   auto h = x;
-  for (const auto& resnet : resnets) h = resnet(h);
+  for (const auto& resnet : resnets) pace.start({h = resnet(h)});
   for (const auto& upsampler : upsamplers) h = upsampler(h);
   return h;
 }

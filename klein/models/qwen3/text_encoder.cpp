@@ -34,7 +34,7 @@ mx::array Attention::operator()(const mx::array& x, const nn::RopeTables& rope,
     return mx::reshape(a, {batch, length, count, head_dim});
   };
   const auto place = [&](const mx::array& a, const mx::array& norm) {
-    return ops::rope_half(ops::rms_norm_rounded_twice(a, norm, eps), rope.cosines, rope.sines);
+    return ops::rms_norm_rope_half(a, norm, eps, rope.cosines, rope.sines);
   };
   const auto q = place(split(q_proj(x), heads), q_norm);
   const auto k = place(split(k_proj(x), kv_heads), k_norm);

@@ -1,0 +1,308 @@
+// What stands between the products: norms, rotations, gates. All of it is bound by memory, so each
+// kernel reads and writes every number once, sixteen bytes a thread. Roundings are those of the
+// portable versions.
+#include "lanes.cuh"
+
+// LayerNorm without weights, then (1 + scale) x + shift. A block is a row of 8 numbers a thread;
+// lanes beyond the row take part in the sums with zeros.
+extern "C" __global__ void modulated_layer_norm_bf16(Rows<const bf16> x, Rows<const bf16> scale,
+                                                     Rows<const bf16> shift, int channels,
+                                                     float eps, bf16* out) {
+  __shared__ float scratch[32];
+  const int row = blockIdx.x, c = threadIdx.x * kLanes;
+  const bool inside = c < channels;
+  float v[kLanes] = {}, factor[kLanes] = {}, offset[kLanes] = {};
+  if (inside) {
+    load(x.row(row) + c, v);
+    load(scale.data + x.batch(row) * scale.batch_stride + c, factor);
+    load(shift.data + x.batch(row) * shift.batch_stride + c, offset);
+  }
+  float sum = 0.0f, square = 0.0f;
+  for (float a : v) sum += a;
+  const float mean = reduce_block(sum, Add{}, 0.0f, scratch) / channels;
+  for (float a : v) square += inside ? (a - mean) * (a - mean) : 0.0f;
+  const float inverse = rsqrtf(reduce_block(square, Add{}, 0.0f, scratch) / channels + eps);
+  for (int i = 0; i < kLanes; ++i) {
+    const float normed = rounded((v[i] - mean) * inverse);
+    v[i] = rounded(normed * rounded(1.0f + factor[i])) + offset[i];
+  }
+  if (inside) store(out + (long long)row * channels + c, v);
+}
+
+// The same where a row is 256 * kVectors numbers: a warp is a row, which needs no barriers and has
+// more loads under way.
+template <int kVectors, bool kFp8>
+__device__ void modulated_layer_norm_warp(Rows<const bf16> x, Rows<const bf16> scale,
+                                          Rows<const bf16> shift, int rows, float eps, bf16* out,
+                                          unsigned char* out8, float* out_scales) {
+  constexpr int channels = 256 * kVectors;
+  const int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+  if (row >= rows) return;
+  const int lane = threadIdx.x % 32 * kLanes;
+  const bf16* from = x.row(row) + lane;
+  uint4 raw[kVectors];
+#pragma unroll
+  for (int k = 0; k < kVectors; ++k) raw[k] = *reinterpret_cast<const uint4*>(from + k * 256);
+  float v[kLanes], sum = 0.0f, square = 0.0f;
+#pragma unroll
+  for (int k = 0; k < kVectors; ++k) {
+    unpack(raw[k], v);
+    for (float a : v) sum += a;
+  }
+  const float mean = reduce_lanes(sum, Add{}) / channels;
+#pragma unroll
+  for (int k = 0; k < kVectors; ++k) {
+    unpack(raw[k], v);
+    for (float a : v) square += (a - mean) * (a - mean);
+  }
+  const float inverse = rsqrtf(reduce_lanes(square, Add{}) / channels + eps);
+  const bf16* factors = scale.data + x.batch(row) * scale.batch_stride + lane;
+  const bf16* offsets = shift.data + x.batch(row) * shift.batch_stride + lane;
+  float largest = 0.0f;
+#pragma unroll
+  for (int k = 0; k < kVectors; ++k) {
+    float factor[kLanes], offset[kLanes];
+    unpack(raw[k], v);
+    load(factors + k * 256, factor);
+    load(offsets + k * 256, offset);
+    for (int i = 0; i < kLanes; ++i) {
+      const float normed = rounded((v[i] - mean) * inverse);
+      v[i] = rounded(rounded(normed * rounded(1.0f + factor[i])) + offset[i]);
+      largest = fmaxf(largest, fabsf(v[i]));
+    }
+    if constexpr (kFp8)
+      raw[k] = packed(v);
+    else
+      store(out + (long long)row * channels + lane + k * 256, v);
+  }
+  if constexpr (kFp8) {
+    const float top = fmaxf(reduce_lanes(largest, Max{}), 1e-12f);
+    if (lane == 0) out_scales[row] = top / 448.0f;
+#pragma unroll
+    for (int k = 0; k < kVectors; ++k) {
+      unpack(raw[k], v);
+      store_fp8(out8 + (long long)row * channels + lane + k * 256, v, 448.0f / top);
+    }
+  }
+}
+
+#define MODULATED_LAYER_NORM(channels)                                                            \
+  extern "C" __global__ void modulated_layer_norm_##channels##_bf16(                              \
+      Rows<const bf16> x, Rows<const bf16> scale, Rows<const bf16> shift, int rows, float eps,    \
+      bf16* out) {                                                                                \
+    modulated_layer_norm_warp<channels / 256, false>(x, scale, shift, rows, eps, out, nullptr,    \
+                                                     nullptr);                                    \
+  }                                                                                               \
+  extern "C" __global__ void modulated_layer_norm_##channels##_fp8(                               \
+      Rows<const bf16> x, Rows<const bf16> scale, Rows<const bf16> shift, int rows, float eps,    \
+      unsigned char* out, float* scales) {                                                        \
+    modulated_layer_norm_warp<channels / 256, true>(x, scale, shift, rows, eps, nullptr, out,     \
+                                                    scales);                                      \
+  }
+MODULATED_LAYER_NORM(3072)  // Klein 4B
+MODULATED_LAYER_NORM(4096)  // Klein 9B
+
+// Rows of `left` numbers, then silu(gate) * up of `channels` numbers, to e4m3 with a scale each.
+// What a thread reads stays in its registers: up to 6 times 8 numbers.
+extern "C" __global__ void join_swiglu_fp8(Rows<const bf16> left_rows, int left,
+                                           Rows<const bf16> gate, Rows<const bf16> up,
+                                           int channels, unsigned char* out, float* scales) {
+  __shared__ float scratch[32];
+  constexpr int kMost = 6;
+  const int row = blockIdx.x, step = blockDim.x * kLanes, width = left + channels;
+  uint4 raw[kMost];
+  float v[kLanes], largest = 0.0f;
+#pragma unroll
+  for (int k = 0; k < kMost; ++k) {
+    const int c = threadIdx.x * kLanes + k * step;
+    if (c >= width) break;
+    if (c < left) {
+      load(left_rows.row(row) + c, v);
+    } else {
+      float u[kLanes];
+      load(gate.row(row) + c - left, v);
+      load(up.row(row) + c - left, u);
+      for (int i = 0; i < kLanes; ++i) v[i] = rounded(silu(v[i]) * u[i]);
+    }
+    for (float a : v) largest = fmaxf(largest, fabsf(a));
+    raw[k] = packed(v);
+  }
+  const float top = fmaxf(reduce_block(largest, Max{}, 0.0f, scratch), 1e-12f);
+  if (threadIdx.x == 0) scales[row] = top / 448.0f;
+#pragma unroll
+  for (int k = 0; k < kMost; ++k) {
+    const int c = threadIdx.x * kLanes + k * step;
+    if (c >= width) break;
+    unpack(raw[k], v);
+    store_fp8(out + (long long)row * width + c, v, 448.0f / top);
+  }
+}
+
+// e4m3 with a scale for each row to bfloat16.
+extern "C" __global__ void unpack_fp8(const unsigned char* codes, const float* scales, int columns,
+                                      long long count, bf16* out) {
+  const long long index = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * kLanes;
+  if (index >= count) return;
+  const float scale = scales[index / columns];
+  float v[kLanes];
+  const uint2 raw = *reinterpret_cast<const uint2*>(codes + index);
+  const auto* code = reinterpret_cast<const __nv_fp8_e4m3*>(&raw);
+  for (int i = 0; i < kLanes; ++i) v[i] = static_cast<float>(code[i]) * scale;
+  store(out + index, v);
+}
+
+// x / rms(x) rounded, times the weight, rounded. A block is a row.
+extern "C" __global__ void rms_norm_rounded_twice_bf16(Rows<const bf16> x, const bf16* weight,
+                                                       int channels, float eps, bf16* out) {
+  __shared__ float scratch[32];
+  const int row = blockIdx.x, c = threadIdx.x * kLanes;
+  const bool inside = c < channels;
+  float v[kLanes] = {}, w[kLanes] = {};
+  if (inside) {
+    load(x.row(row) + c, v);
+    load(weight + c, w);
+  }
+  float square = 0.0f;
+  for (float a : v) square += a * a;
+  const float inverse = rsqrtf(reduce_block(square, Add{}, 0.0f, scratch) / channels + eps);
+  for (int i = 0; i < kLanes; ++i) v[i] = rounded(v[i] * inverse) * w[i];
+  if (inside) store(out + (long long)row * channels + c, v);
+}
+
+// The norm of one head of `8 * width` numbers, spread over `width` neighbouring lanes.
+__device__ inline void norm_head(float (&v)[kLanes], const bf16* weight, int d, int width,
+                                 float eps, bool rounds_twice) {
+  float w[kLanes];
+  load(weight + d, w);
+  float square = 0.0f;
+  for (float a : v) square += a * a;
+  const float inverse = rsqrtf(reduce_lanes(square, Add{}, width) / (width * kLanes) + eps);
+  for (int i = 0; i < kLanes; ++i) {
+    const float unit = v[i] * inverse;
+    v[i] = rounded((rounds_twice ? rounded(unit) : unit) * w[i]);
+  }
+}
+
+// Which head of which token a group of `width` lanes works on.
+struct HeadPlace {
+  int token, head, d;
+  bool inside;
+
+  __device__ HeadPlace(int tokens, int heads, int width) {
+    const int group = (blockIdx.x * blockDim.x + threadIdx.x) / width;
+    inside = group < tokens * heads;
+    token = inside ? group / heads : 0;
+    head = inside ? group % heads : 0;
+    d = threadIdx.x % width * kLanes;
+  }
+};
+
+// RMS norm of every head, then its neighbouring pairs turn by the angles of their token. In the
+// result the tokens stand from `first` on in sequences of `total`, so that two streams can share it.
+extern "C" __global__ void rms_norm_rope_interleaved_bf16(Rows<const bf16> x, const bf16* weight,
+                                                          const float* cosines, const float* sines,
+                                                          int tokens, int heads, int width,
+                                                          float eps, bf16* out, int first,
+                                                          int total) {
+  const HeadPlace at(tokens, heads, width);
+  const int dim = width * kLanes;
+  float v[kLanes];
+  load(x.row(at.token) + at.head * dim + at.d, v);
+  norm_head(v, weight, at.d, width, eps, false);
+
+  const int place = at.token % x.length;
+  float c[4], s[4];
+  load(cosines + (long long)place * (dim / 2) + at.d / 2, c);
+  load(sines + (long long)place * (dim / 2) + at.d / 2, s);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float even = v[2 * i], odd = v[2 * i + 1];
+    v[2 * i] = even * c[i] - odd * s[i];
+    v[2 * i + 1] = odd * c[i] + even * s[i];
+  }
+  const long long row = (long long)(at.token / x.length) * total + first + place;
+  if (at.inside) store(out + (row * heads + at.head) * dim + at.d, v);
+}
+
+// The same with the pairs (j, j + D/2), and roundings as transformers has them. Tables are bf16.
+extern "C" __global__ void rms_norm_rope_half_bf16(Rows<const bf16> x, const bf16* weight,
+                                                   const bf16* cosines, const bf16* sines,
+                                                   int tokens, int heads, int width, float eps,
+                                                   bf16* out) {
+  const HeadPlace at(tokens, heads, width);
+  const int dim = width * kLanes, half = dim / 2;
+  float v[kLanes], other[kLanes], c[kLanes], s[kLanes];
+  load(x.row(at.token) + at.head * dim + at.d, v);
+  norm_head(v, weight, at.d, width, eps, true);
+  for (int i = 0; i < kLanes; ++i) other[i] = __shfl_xor_sync(0xffffffffu, v[i], width / 2);
+
+  const long long table = (long long)(at.token % x.length) * half + at.d % half;
+  load(cosines + table, c);
+  load(sines + table, s);
+  const float sign = at.d < half ? -1.0f : 1.0f;
+  for (int i = 0; i < kLanes; ++i)
+    v[i] = rounded(v[i] * c[i]) + sign * rounded(other[i] * s[i]);
+  if (at.inside) store(out + ((long long)at.token * heads + at.head) * dim + at.d, v);
+}
+
+// silu(gate) * up, eight numbers a thread.
+extern "C" __global__ void swiglu_bf16(Rows<const bf16> gate, Rows<const bf16> up, int rows,
+                                       int channels, bf16* out) {
+  const long long index = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  const int per_row = channels / kLanes;
+  if (index >= (long long)rows * per_row) return;
+  const int row = index / per_row, c = index % per_row * kLanes;
+  float g[kLanes], u[kLanes];
+  load(gate.row(row) + c, g);
+  load(up.row(row) + c, u);
+  for (int i = 0; i < kLanes; ++i) g[i] = silu(g[i]) * u[i];
+  store(out + (long long)row * channels + c, g);
+}
+
+// Rows of `left` numbers, then silu(gate) * up.
+extern "C" __global__ void joined_swiglu_bf16(Rows<const bf16> left_rows, int left,
+                                              Rows<const bf16> gate, Rows<const bf16> up, int rows,
+                                              int channels, bf16* out) {
+  const long long index = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  const int width = left + channels, per_row = width / kLanes;
+  if (index >= (long long)rows * per_row) return;
+  const int row = index / per_row, c = index % per_row * kLanes;
+  float g[kLanes], u[kLanes];
+  if (c < left) {
+    load(left_rows.row(row) + c, g);
+  } else {
+    load(gate.row(row) + c - left, g);
+    load(up.row(row) + c - left, u);
+    for (int i = 0; i < kLanes; ++i) g[i] = silu(g[i]) * u[i];
+  }
+  store(out + (long long)row * width + c, g);
+}
+
+// x + gate * y with a gate for each picture of a batch.
+extern "C" __global__ void add_gated_bf16(Rows<const bf16> x, Rows<const bf16> gate,
+                                          Rows<const bf16> y, int rows, int channels, bf16* out) {
+  const long long index = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  const int per_row = channels / kLanes;
+  if (index >= (long long)rows * per_row) return;
+  const int row = index / per_row, c = index % per_row * kLanes;
+  float a[kLanes], b[kLanes], g[kLanes];
+  load(x.row(row) + c, a);
+  load(y.row(row) + c, b);
+  load(gate.data + x.batch(row) * gate.batch_stride + c, g);
+  for (int i = 0; i < kLanes; ++i) a[i] += rounded(g[i] * b[i]);
+  store(out + (long long)row * channels + c, a);
+}
+
+// Any strides into row order, for inputs that lie as no other kernel reads them.
+extern "C" __global__ void copy_strided_16(const unsigned short* x, int4 shape, longlong4 strides,
+                                           long long count, unsigned short* out) {
+  const long long index = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (index >= count) return;
+  long long rest = index;
+  const long long d = rest % shape.w;
+  rest /= shape.w;
+  const long long c = rest % shape.z;
+  rest /= shape.z;
+  const long long b = rest % shape.y, a = rest / shape.y;
+  out[index] = x[a * strides.x + b * strides.y + c * strides.z + d * strides.w];
+}

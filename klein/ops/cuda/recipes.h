@@ -1,0 +1,46 @@
+#pragma once
+
+#include "klein/tensor/mlx.h"
+
+/// What arrays that nobody has computed yet are, for operations that can do more in one kernel:
+/// see recipe_of.
+namespace klein::ops::cuda {
+
+/// Inputs x [..., K] and weight [N, K], both bfloat16, without a bias.
+struct LinearRecipe {};
+
+/// Inputs x [B, L, H, D], weight, cosines, sines.
+struct NormRopeRecipe {
+  float eps;
+};
+
+/// upsample_nearest_2x: input x.
+struct UpsampleRecipe {};
+
+/// Inputs x, scale and shift [B, 1, C].
+struct ModulatedNormRecipe {
+  float eps;
+};
+
+/// silu(gate) * up: inputs gate and up.
+struct SwigluRecipe {};
+
+/// An array beside silu(gate) * up: inputs that array, gate and up.
+struct JoinedSwigluRecipe {};
+
+/// x W^T with a weight in e4m3.
+struct Fp8LinearRecipe {
+  mx::array x;       ///< [..., K] bfloat16
+  mx::array codes;   ///< [N, K]
+  mx::array scales;  ///< [N, 1]
+};
+
+/// Inputs q, k, v, by the kernel for Hopper and without a mask.
+struct AttentionRecipe {
+  float scale;
+};
+
+/// silu(x gate^T) * (x up^T): inputs x [..., K], gate and up [F, K].
+struct SwigluProductRecipe {};
+
+}  // namespace klein::ops::cuda
