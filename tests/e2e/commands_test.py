@@ -89,6 +89,7 @@ class Completions(ProgramTest):
         self.assertEqual(self.complete("lora", "l"), ["list"])
         self.assertEqual(self.complete("lora", "list", "--p"), ["--paths"])
         self.assertEqual(self.complete("lora", "list", "--paths", "m"), ["models"])
+        self.assertEqual(self.complete("edit", "--batch"), ["--batch"])
         self.assertEqual(self.complete("generate", "--merge"), ["--merge-loras"])
         self.assertEqual(self.complete("generate", "--prompt", "x"), [""])
 

@@ -50,7 +50,7 @@ struct FakeProgram {
   std::istringstream in;
   std::ostringstream out, err;
   int columns = 0;
-  int pictures = 1;  ///< A request.
+  int pictures = 1;  ///< A seed.
   std::function<bool()> stop_requested = [] { return false; };
   ModelInfo info{.folder = "/models/demo",
                  .is_distilled = true,
@@ -78,11 +78,10 @@ struct FakeProgram {
     report(Stage::encode_text, 1);
     report(Stage::denoise, steps);
     const io::Image pixel{.width = 2, .height = 1, .rgb = {1, 2, 3, 4, 5, 6}};
+    const std::vector images(
+        static_cast<std::size_t>(pictures) * std::max<std::size_t>(1, request.seeds.size()), pixel);
     for (int step = 1; step <= steps && request.preview; ++step)
-      request.preview(
-          {.step = step,
-           .steps = steps,
-           .images = std::vector<io::Image>(static_cast<std::size_t>(pictures), pixel)});
+      request.preview({.step = step, .steps = steps, .images = images});
     report(Stage::decode, 1);
     GenerateResult result;
     result.width = request.width.value_or(info.default_size);
@@ -97,7 +96,7 @@ struct FakeProgram {
     result.peak_memory_bytes = 1000;
     result.memory = memory;
     result.warnings = warnings;
-    for (int i = 0; i < pictures; ++i) result.images.push_back(pixel);
+    result.images = images;
     return result;
   }
 
