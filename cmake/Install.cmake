@@ -34,6 +34,7 @@ if(TARGET klein_program)
   install(TARGETS klein_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 install(DIRECTORY models/demo DESTINATION ${models_dir})
+install(FILES tools/compare_diffusers.py DESTINATION ${CMAKE_INSTALL_DATADIR}/klein/tools)
 install(FILES LICENSE THIRD_PARTY.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 configure_package_config_file(cmake/kleinConfig.cmake.in ${PROJECT_BINARY_DIR}/kleinConfig.cmake

@@ -11,7 +11,7 @@ namespace klein::cli {
 struct Model {
   ModelInfo info;
   std::function<GenerateResult(const GenerateRequest&, const ProgressCallback&)> generate;
-  std::function<BenchReport(const GenerateRequest&, const ProgressCallback&)> bench;
+  std::function<BenchReport(const BenchRequest&, const ProgressCallback&)> bench;
   std::function<SaveResult(const SaveRequest&, const ProgressCallback&)> save;
 };
 

@@ -20,6 +20,7 @@ namespace klein::cli {
 namespace {
 
 constexpr int kMaxAutoSeeds = 100'000;
+constexpr int kMaxBatch = 64;  // the request's own limit
 constexpr std::uint64_t kMaxPromptBytes = std::uint64_t{16} << 20;
 
 using Words = std::vector<std::string>;
@@ -57,7 +58,7 @@ void add_prompt_flags(CLI::App& command, GenerateOptions& o) {
           "What to paint; - reads it from standard input")
       ->type_name(value::kText);
   add_file(command, "--prompt-file", o.prompt_file,
-           "File with the prompt, read again before every picture");
+           "File with the prompt, read again before every picture or batch");
   add_value(command, "--negative-prompt", value::kText, "What to avoid (base models)",
             [&o](const std::string& text) { o.request.negative_prompt = text; });
 }
@@ -73,6 +74,7 @@ void add_sampling_flags(CLI::App& command, GenerateOptions& o) {
                 for (const auto& word : words) o.seeds.push_back(parse_seed(word));
               });
   add_int(command, "--auto-seeds", o.auto_seeds, "Make this many pictures with random seeds");
+  add_int(command, "--batch", o.batch, "Paint up to so many seeds at once [1]");
   add_choice(command, "--rng", {"torch", "mlx"}, "Whose random numbers a seed means [torch]",
              [&o](std::size_t i) { o.request.rng = i == 0 ? Rng::torch : Rng::mlx; });
   add_numbers(command, "--sigmas", "Noise levels instead of evenly spaced ones", o,
@@ -109,11 +111,10 @@ void add_generate_options(CLI::App& command, GenerateOptions& o) {
   command.add_flag("--overwrite", o.overwrite, "Replace files that exist");
   add_file(command, "--latents", o.request.latents,
            "Starting noise: tensor latents [B,C,H/16,W/16]");
-  add_file(command, "--save-latents", o.request.save_latents, "Keep the final latents [B,L,C]");
+  add_file(command, "--save-latents", o.save_latents, "Keep the final latents [B,L,C]");
   add_file(command, "--prompt-embeds", o.request.prompt_embeds,
            "Tensor prompt_embeds [B,tokens,features] instead of a prompt");
-  add_file(command, "--save-prompt-embeds", o.request.save_prompt_embeds,
-           "Keep the prompt's embeddings");
+  add_file(command, "--save-prompt-embeds", o.save_prompt_embeds, "Keep the prompt's embeddings");
   add_file(command, "--stepwise-image-output-dir", o.stepwise_folder,
            "Folder for what the picture would be after every step, and a sheet of them");
   add_choice(command, "--stepwise-decode", {"vae", "latents"},
@@ -158,9 +159,17 @@ void GenerateOptions::settle_seeds() {
                                               kMaxAutoSeeds, *auto_seeds));
   if (auto_seeds && !seeds.empty())
     warnings.emplace_back("--auto-seeds has no effect beside --seed");
+  if (batch && (*batch < 1 || *batch > kMaxBatch))
+    throw Error(ErrorKind::usage,
+                fmt::format("expected --batch to be 1 to {}, got {}", kMaxBatch, *batch));
+  if (batch && request.latents)
+    throw Error(ErrorKind::usage, "expected --batch or --latents, got both",
+                "A file of latents holds its own batch.");
   if (request.latents && (auto_seeds || !seeds.empty()))
     warnings.emplace_back("seeds have no effect on the picture beside --latents");
   if (seeds.empty()) seeds = draw_seeds(auto_seeds.value_or(1));
+  if (batch && *batch > 1 && seeds.size() == 1)
+    warnings.emplace_back("--batch has no effect on a single seed");
 }
 
 std::string GenerateOptions::read_prompt(std::istream& in) {

@@ -26,11 +26,13 @@ struct GenerateOptions {
 
   std::optional<std::string> prompt_argument;        ///< The positional PROMPT.
   std::optional<std::string> prompt_flag;            ///< `-` is standard input.
-  std::optional<std::filesystem::path> prompt_file;  ///< Read again for every picture.
+  std::optional<std::filesystem::path> prompt_file;  ///< Read again for every picture or batch.
   std::vector<std::uint64_t> seeds;
   std::optional<int> auto_seeds;                    ///< How many seeds to draw.
+  std::optional<int> batch;                         ///< How many of them are painted at once.
   std::optional<double> width_scale, height_scale;  ///< Of the picture's own sides.
   std::filesystem::path output = "image.png";
+  std::optional<std::filesystem::path> save_latents, save_prompt_embeds;
   std::optional<std::filesystem::path> stepwise_folder;  ///< Gets a picture after every step.
   bool overwrite = false;
   bool quiet = false;
@@ -46,7 +48,7 @@ struct GenerateOptions {
   /// Errors   Error(usage) as the contract says; Error(not_found), Error(io) for the files
   void settle();
 
-  /// The prompt of the next picture. Standard input is read once, a file every time.
+  /// The prompt of the next picture or batch. Standard input is read once, a file every time.
   ///
   /// Errors   Error(usage) when input or file hold nothing but blanks; as io::read_text
   std::string read_prompt(std::istream& in);

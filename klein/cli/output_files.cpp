@@ -55,8 +55,8 @@ fs::path name_in_batch(const fs::path& path, std::size_t index, std::size_t coun
 
 OutputFiles::OutputFiles(const GenerateOptions& options)
     : output_(options.output),
-      latents_(options.request.save_latents),
-      prompt_embeds_(options.request.save_prompt_embeds),
+      latents_(options.save_latents),
+      prompt_embeds_(options.save_prompt_embeds),
       is_one_of_several_(options.seeds.size() > 1),
       overwrite_(options.overwrite) {
   std::set<fs::path> tensors;
@@ -89,9 +89,13 @@ fs::path OutputFiles::named(const fs::path& path, std::uint64_t seed) const {
   return name_for_seed(path, seed, is_one_of_several_);
 }
 
-void OutputFiles::fill(GenerateRequest& request, std::uint64_t seed) const {
-  if (latents_) request.save_latents = named(*latents_, seed);
-  if (prompt_embeds_) request.save_prompt_embeds = named(*prompt_embeds_, seed);
+void OutputFiles::fill(GenerateRequest& request, const std::vector<std::uint64_t>& seeds) const {
+  request.save_latents.clear();
+  request.save_prompt_embeds.clear();
+  for (const auto seed : seeds) {
+    if (latents_) request.save_latents.push_back(named(*latents_, seed));
+    if (prompt_embeds_) request.save_prompt_embeds.push_back(named(*prompt_embeds_, seed));
+  }
 }
 
 OutputFiles::Saved OutputFiles::save(const io::Image& image, std::uint64_t seed, std::size_t index,

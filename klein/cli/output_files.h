@@ -17,7 +17,7 @@ namespace klein::cli {
 std::filesystem::path name_for_seed(const std::filesystem::path& path, std::uint64_t seed,
                                     bool is_one_of_several);
 
-/// The name of picture `index` (from 0) of a batch of `count`: out.png, or out_1.png, out_2.png.
+/// The name of picture `index` (from 0) of `count` of one seed: out.png, or out_1.png, out_2.png.
 std::filesystem::path name_in_batch(const std::filesystem::path& path, std::size_t index,
                                     std::size_t count);
 
@@ -32,8 +32,8 @@ class OutputFiles {
   ///          when the system refuses
   explicit OutputFiles(const GenerateOptions& options);
 
-  /// Sets the files that the request of one seed keeps.
-  void fill(GenerateRequest& request, std::uint64_t seed) const;
+  /// Sets the files that the request of these seeds keeps.
+  void fill(GenerateRequest& request, const std::vector<std::uint64_t>& seeds) const;
 
   struct Saved {
     std::filesystem::path wanted;
@@ -41,7 +41,7 @@ class OutputFiles {
     bool is_renamed = false;  ///< The wanted name was taken.
   };
 
-  /// Writes one picture of a batch. Errors as io::encode and io::write_atomically.
+  /// Writes one of `count` pictures of a seed. Errors as io::encode and io::write_atomically.
   Saved save(const io::Image& image, std::uint64_t seed, std::size_t index, std::size_t count);
 
  private:

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "klein/cli/context.h"
 #include "klein/cli/generate_options.h"
@@ -56,6 +57,7 @@ nlohmann::json to_json(const Summary& summary, const GenerateOptions& options, d
   seconds["total"] = total_secs;
   return {{"files", summary.files},
           {"seeds", options.seeds},
+          {"batch", options.batch.value_or(1)},
           {"seconds", seconds},
           {"step_seconds", summary.step_seconds},
           {"peak_memory_bytes", summary.peak_memory_bytes},
@@ -89,9 +91,10 @@ class Run {
     warn_of_idle_negative_prompt(model.info);
     OutputFiles files(options_);
     if (options_.stepwise_folder) stepwise_.emplace(*options_.stepwise_folder, options_.overwrite);
-    for (std::size_t i = 0; i < options_.seeds.size(); ++i) {
+    const auto batch = static_cast<std::size_t>(options_.batch.value_or(1));
+    for (std::size_t i = 0; i < options_.seeds.size(); i += batch) {
       if (i > 0) prompt = options_.read_prompt(context_.in);
-      paint(model, files, prompt, i);
+      paint(model, files, prompt, i, std::min(i + batch, options_.seeds.size()));
     }
     return std::move(summary_);
   }
@@ -125,25 +128,36 @@ class Run {
       warn("the negative prompt has no effect without a guidance above 1");
   }
 
-  void paint(const Model& model, OutputFiles& files, const std::string& prompt, std::size_t i) {
-    const auto seed = options_.seeds[i];
-    display_.start(options_.seeds.size() == 1 ? fmt::format("seed {}", seed)
-                                              : fmt::format("picture {} of {}, seed {}", i + 1,
-                                                            options_.seeds.size(), seed));
+  std::string headline(std::size_t begin, std::size_t end) const {
+    const auto& all = options_.seeds;
+    if (all.size() == 1) return fmt::format("seed {}", all.front());
+    if (end - begin == 1)
+      return fmt::format("picture {} of {}, seed {}", end, all.size(), all[begin]);
+    const std::vector seeds(all.begin() + static_cast<std::ptrdiff_t>(begin),
+                            all.begin() + static_cast<std::ptrdiff_t>(end));
+    return fmt::format("pictures {} to {} of {}, seeds {}", begin + 1, end, all.size(),
+                       fmt::join(seeds, ", "));
+  }
+
+  /// The pictures of seeds [begin, end), at once.
+  void paint(const Model& model, OutputFiles& files, const std::string& prompt, std::size_t begin,
+             std::size_t end) {
+    display_.start(headline(begin, end));
     const Stopwatch watch;
     auto& request = options_.request;
     request.prompt = prompt;
-    request.seed = seed;
-    request.next = i + 1 == options_.seeds.size() ? NextRequest::none
-                   : options_.prompt_file         ? NextRequest::any
-                                                  : NextRequest::same_prompts;
-    files.fill(request, seed);
+    request.seeds.assign(options_.seeds.begin() + static_cast<std::ptrdiff_t>(begin),
+                         options_.seeds.begin() + static_cast<std::ptrdiff_t>(end));
+    request.next = end == options_.seeds.size() ? NextRequest::none
+                   : options_.prompt_file       ? NextRequest::any
+                                                : NextRequest::same_prompts;
+    files.fill(request, request.seeds);
     if (stepwise_) {
-      stepwise_->start(seed);
+      stepwise_->start(request.seeds);
       request.preview = [this](const Preview& preview) { stepwise_->add(preview); };
     }
     const auto result = model.generate(request, [&](const Progress& progress) {
-      if (!progress.note.empty() && i == 0) note(progress.note);
+      if (!progress.note.empty() && begin == 0) note(progress.note);
       display_.update(progress);
       return !context_.stop_requested();
     });
@@ -152,22 +166,30 @@ class Run {
 
     const Stopwatch save_watch;
     if (stepwise_) stepwise_->finish();
+    // Of one seed there are several where a file of latents holds them.
+    const auto count = result.images.size();
+    const bool has_own_seed = request.seeds.size() == count;
     std::vector<OutputFiles::Saved> saved;
-    for (std::size_t k = 0; k < result.images.size(); ++k)
-      saved.push_back(files.save(result.images[k], seed, k, result.images.size()));
+    for (std::size_t k = 0; k < count; ++k)
+      saved.push_back(has_own_seed ? files.save(result.images[k], request.seeds[k], 0, 1)
+                                   : files.save(result.images[k], request.seeds.front(), k, count));
     summary_.seconds[Stage::save] += save_watch.seconds();
     display_.finish();
 
     for (const auto& warning : result.warnings) warn(warning);
-    for (const auto& [wanted, path, is_renamed] : saved) {
+    const auto secs = describe_seconds(watch.seconds());
+    for (std::size_t k = 0; k < count; ++k) {
+      const auto& [wanted, path, is_renamed] = saved[k];
       summary_.files.push_back(path.string());
       if (is_renamed)
         warn(
             fmt::format("{} exists already, so the picture is {}", wanted.string(), path.string()));
-      display_.say(fmt::format("{}: {} x {}, {} {}, seed {}, {}",
-                               io::printable(path.string(), 4000), result.width, result.height,
-                               result.steps, result.steps == 1 ? "step" : "steps", seed,
-                               describe_seconds(watch.seconds())));
+      display_.say(fmt::format(
+          "{}: {} x {}, {} {}, seed {}, {}", io::printable(path.string(), 4000), result.width,
+          result.height, result.steps, result.steps == 1 ? "step" : "steps",
+          request.seeds[has_own_seed ? k : 0],
+          request.seeds.size() == 1 ? secs
+                                    : fmt::format("{} for all {}", secs, request.seeds.size())));
     }
   }
 

@@ -60,8 +60,8 @@ StepwiseFiles::StepwiseFiles(fs::path folder, bool overwrite)
                             error ? error.message() : "a file has its name", folder_.string()));
 }
 
-void StepwiseFiles::start(std::uint64_t seed) {
-  seed_ = seed;
+void StepwiseFiles::start(const std::vector<std::uint64_t>& seeds) {
+  seeds_ = seeds;
   frames_.clear();
 }
 
@@ -80,8 +80,10 @@ void StepwiseFiles::finish() {
 
 void StepwiseFiles::write(const io::Image& image, const std::string& what,
                           std::size_t index) const {
-  const auto number = frames_.size() > 1 ? fmt::format("_{}", index + 1) : std::string();
-  io::write_atomically(folder_ / fmt::format("seed_{}_{}{}.png", seed_, what, number),
+  const bool has_own_seed = seeds_.size() == frames_.size();
+  const auto number = has_own_seed ? std::string() : fmt::format("_{}", index + 1);
+  const auto seed = has_own_seed ? seeds_[index] : seeds_.front();
+  io::write_atomically(folder_ / fmt::format("seed_{}_{}{}.png", seed, what, number),
                        io::encode(image, io::ImageFormat::png),
                        overwrite_ ? io::Overwrite::replace : io::Overwrite::number);
 }

@@ -3,46 +3,23 @@
 #include <cstdlib>
 #include <vector>
 
-#ifdef __APPLE__
-#include <mach-o/dyld.h>
-#endif
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "klein/core/error.h"
+#include "klein/engine/data_folders.h"
 
 namespace klein {
 namespace {
 
 namespace fs = std::filesystem;
 
-fs::path program_folder() {
-#ifdef __APPLE__
-  char buffer[4096];
-  std::uint32_t size = sizeof buffer;
-  const fs::path program = _NSGetExecutablePath(buffer, &size) == 0 ? fs::path(buffer) : fs::path();
-#else
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-#endif
-  return program.parent_path();
-}
-
 /// Folders that may hold models under their names, nearest first.
 std::vector<fs::path> model_folders() {
   std::vector<fs::path> folders;
   if (const char* chosen = std::getenv("KLEIN_MODELS"); chosen != nullptr && *chosen != '\0')
     folders.emplace_back(chosen);
-  const auto program = program_folder();
-  if (!program.empty()) {
-    folders.push_back(program.parent_path() / "share/klein/models");    // PREFIX/bin/klein
-    folders.push_back(program.parent_path() / "models");                // build/klein
-    folders.push_back(program.parent_path().parent_path() / "models");  // build/dev/klein
-  }
-#ifdef KLEIN_DATA_DIR
-  folders.emplace_back(fs::path(KLEIN_DATA_DIR) / "models");
-#endif
+  for (const auto& folder : data_folders()) folders.push_back(folder / "models");
   return folders;
 }
 

@@ -1,6 +1,5 @@
 #include "klein/engine/engine.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -12,15 +11,13 @@
 #include <fmt/format.h>
 
 #include "klein/core/error.h"
-#include "klein/core/stopwatch.h"
+#include "klein/engine/bench.h"
 #include "klein/engine/device_thread.h"
 #include "klein/engine/find_lora.h"
 #include "klein/engine/open_model.h"
-#include "klein/models/flux2/flops.h"
 #include "klein/models/flux2/pipeline.h"
 #include "klein/models/flux2/save.h"
 #include "klein/ops/backend.h"
-#include "klein/ops/linear.h"
 #include "klein/tensor/device.h"
 
 namespace klein {
@@ -36,40 +33,6 @@ std::optional<std::uint64_t> bytes_from(const std::optional<double>& gigabytes, 
     throw Error(ErrorKind::usage,
                 fmt::format("expected a {} above 0 GB, got {}", what, *gigabytes));
   return static_cast<std::uint64_t>(*gigabytes * kGiga);
-}
-
-/// Speed of the widest product of the transformer, x [tokens, dim] by [9 dim, dim] at Klein's mlp
-/// ratio: what the machine gives to a step that is nothing but such products.
-double gemm_flops_per_sec(const flux2::TransformerConfig& c, int tokens, mx::Dtype dtype) {
-  const int in = c.dim(), out = 3 * c.dim() + 2 * c.mlp_dim();
-  const auto random = [&](int rows) {
-    auto a = mx::astype(mx::random::normal({rows, in}), dtype);
-    mx::eval(a);
-    return a;
-  };
-  const auto x = random(tokens), weight = random(out);
-  double best_secs = 1e30;
-  for (int round = 0; round < 5; ++round) {
-    const Stopwatch watch;
-    auto y = ops::linear(x, weight);
-    mx::eval(y);
-    mx::synchronize();
-    best_secs = std::min(best_secs, watch.seconds());
-  }
-  return 2.0 * tokens * in * out / best_secs;
-}
-
-/// Where the time of a picture with references goes.
-EditBench bench_edit(flux2::Pipeline& pipeline, GenerateRequest request,
-                     const ProgressCallback& progress) {
-  EditBench bench{.references = static_cast<int>(request.references.size())};
-  request.kv_cache = KvCaching::off;
-  bench.step_seconds = std::ranges::min(pipeline.generate(request, progress).step_seconds);
-  request.kv_cache = KvCaching::on;
-  const auto kept = pipeline.generate(request, progress).step_seconds;
-  bench.first_step_seconds = kept.front();
-  bench.kept_step_seconds = kept.size() > 1 ? *std::min_element(kept.begin() + 1, kept.end()) : 0.0;
-  return bench;
 }
 
 }  // namespace
@@ -185,29 +148,12 @@ SaveResult Engine::save(const SaveRequest& request, const ProgressCallback& prog
   });
 }
 
-BenchReport Engine::bench(const GenerateRequest& request, const ProgressCallback& progress) {
+BenchReport Engine::bench(const BenchRequest& request, const ProgressCallback& progress) {
   return impl_->thread_.run([&] {
     return translated([&] {
-      const auto& checkpoint = impl_->pipeline_->checkpoint();
-      BenchReport report;
-      auto plain = request;
-      plain.references.clear();
-      report.picture = impl_->generate(plain, progress);
-      report.best_step_seconds = std::ranges::min(report.picture.step_seconds);
-
-      const int scale = checkpoint.vae.scale();
-      const int rows = report.picture.height / scale, columns = report.picture.width / scale;
-      const int text = checkpoint.max_sequence_length, image = rows * columns / 4;
-      const int passes = report.picture.guidance > 1.0 && !checkpoint.is_distilled() ? 2 : 1;
-      const int layers = std::ranges::max(checkpoint.text_encoder_out_layers);
-      report.text_flops = passes * flux2::text_flops(checkpoint.text_encoder, layers, text);
-      report.step_flops = passes * flux2::step_flops(checkpoint.transformer, text, image);
-      report.decode_flops = flux2::decode_flops(checkpoint.vae, rows, columns);
-      report.gemm_flops_per_sec = gemm_flops_per_sec(checkpoint.transformer, text + image,
-                                                     mlx_dtype(impl_->options_.precision));
-      if (!request.references.empty())
-        report.edit = bench_edit(*impl_->pipeline_, request, progress);
-      return report;
+      return run_bench(
+          impl_->pipeline_->checkpoint(), mlx_dtype(impl_->options_.precision), request,
+          [&](const GenerateRequest& picture) { return impl_->generate(picture, progress); });
     });
   });
 }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -65,15 +67,55 @@ struct EditBench {
   double first_step_seconds = 0.0;  ///< Kept: the first step, which reads them.
 };
 
-/// How fast a model runs, and how fast it could.
+/// Seconds of the same work done several times.
+struct RunTimes {
+  double median = 0.0, best = 0.0;
+
+  static RunTimes of(std::vector<double> secs);  ///< Of at least one run.
+};
+
+/// Several pictures at once, from the prompt to pixels.
+struct BatchBench {
+  int pictures = 0;
+  RunTimes seconds;
+};
+
+/// What to measure.
+struct BenchRequest {
+  GenerateRequest picture;
+  int runs = 3;                   ///< Warm pictures, behind a first one that is not.
+  std::vector<int> batches = {};  ///< Also so many pictures at once.
+  bool measure_floor = false;     ///< Also BenchReport::floor_seconds; takes 2 seconds.
+
+  /// The first picture's starting noise, for `latents` of another request.
+  std::optional<std::filesystem::path> save_noise = {};
+
+  /// Called behind the first picture (run 0) and each warm one, so that others may take turns.
+  std::function<void(int run, const GenerateResult&)> after_run = {};
+
+  /// Throws Error(usage) for a number of runs outside 1 to 1000, or of pictures outside 1 to 64;
+  /// as GenerateRequest::validate.
+  void validate() const;
+};
+
+/// How fast a model runs, and how fast it could. Warm times are those behind the first picture; the
+/// prompt is a little different each time, so that its embeddings are not known yet.
 struct BenchReport {
-  GenerateResult picture;              ///< One whole picture; its seconds and peak memory.
-  double text_flops = 0.0;             ///< Floating-point operations of the text encoder's pass,
-  double step_flops = 0.0;             ///< of one denoising step,
-  double decode_flops = 0.0;           ///< and of the decoder.
-  double best_step_seconds = 0.0;      ///< The fastest step of the picture.
-  double gemm_flops_per_sec = 0.0;     ///< Of one large matrix product with the model's own shapes.
-  std::optional<EditBench> edit = {};  ///< Where the request has references; `picture` has none.
+  GenerateResult first;  ///< Of the prompt as it is; loads the weights and warms everything up.
+  RunTimes text, step, denoise, decode;
+  RunTimes picture;                       ///< From the prompt to 8-bit pixels in memory.
+  RunTimes cached_picture;                ///< The same with a prompt whose embeddings are known.
+  std::vector<double> step_seconds = {};  ///< All of the warm steps.
+  std::vector<BatchBench> batches = {};
+  std::uint64_t peak_memory_bytes = 0;
+  double text_flops = 0.0;          ///< Floating-point operations of the text encoder's pass,
+  double step_flops = 0.0;          ///< of one denoising step,
+  double decode_flops = 0.0;        ///< and of the decoder.
+  double gemm_flops_per_sec = 0.0;  ///< Of one large matrix product with the model's own shapes.
+
+  /// What the products and attentions of a step take alone, back to back; 0 where not measured.
+  double floor_seconds = 0.0;
+  std::optional<EditBench> edit = {};  ///< Where the request has references; no other has them.
 };
 
 /// A loaded model on a thread of its own: text in, pictures out.
@@ -112,9 +154,9 @@ class Engine {
   ///          Error(format) for weights that are broken; Error(io), Error(cancelled)
   SaveResult save(const SaveRequest& request, const ProgressCallback& progress = {});
 
-  /// Makes one picture and measures the machine's matrix products beside it; with references two
-  /// more, which see them.
-  BenchReport bench(const GenerateRequest& request, const ProgressCallback& progress = {});
+  /// Makes pictures and takes their times, and those of the machine's matrix products. Errors as
+  /// generate.
+  BenchReport bench(const BenchRequest& request, const ProgressCallback& progress = {});
 
  private:
   struct Impl;

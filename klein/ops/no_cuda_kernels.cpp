@@ -40,6 +40,10 @@ mx::array linear(const mx::array& x, const PackedMatrix& weight,
   return portable::linear(x, weight, bias);
 }
 
+mx::array take_rows(const mx::array& table, const mx::array& ids) {
+  return mx::take(table, ids, 0);
+}
+
 mx::array unpack(const PackedMatrix& matrix, mx::Dtype dtype) {
   return portable::unpack(matrix, dtype);
 }

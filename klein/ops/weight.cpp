@@ -90,8 +90,10 @@ mx::array unpack(const PackedMatrix& matrix, mx::Dtype dtype) {
 }
 
 mx::array take_rows(const Weight& weight, const mx::array& ids, mx::Dtype dtype) {
-  if (const auto* dense = std::get_if<mx::array>(&weight))
+  if (const auto* dense = std::get_if<mx::array>(&weight)) {
+    if (use_cuda_kernels({dense->dtype(), dtype})) return cuda::take_rows(*dense, ids);
     return mx::astype(mx::take(*dense, ids, 0), dtype);
+  }
   const auto& packed = std::get<PackedMatrix>(weight);
   const auto flat = mx::flatten(ids);
   const auto taken =

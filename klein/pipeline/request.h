@@ -95,6 +95,10 @@ struct GenerateRequest {
   std::optional<double> guidance = {};  ///< Unset: 1 for a distilled model, 4 for a base model.
 
   std::uint64_t seed = 0;
+
+  /// Several pictures in place of that of `seed`, denoised together, one for each: in float32 those
+  /// that the same seeds give one by one, in bfloat16 but for roundings.
+  std::vector<std::uint64_t> seeds = {};
   Rng rng = Rng::torch;
 
   /// Noise levels before the resolution-dependent shift, in (0, 1]; empty: evenly spaced.
@@ -125,20 +129,20 @@ struct GenerateRequest {
   std::optional<std::filesystem::path> prompt_embeds = {};
 
   /// Where to keep the final latents, packed [B, L, C] float32, as they are before the decoder's
-  /// statistics are undone.
-  std::optional<std::filesystem::path> save_latents = {};
+  /// statistics are undone: one file for all pictures, or one [1, L, C] for each.
+  std::vector<std::filesystem::path> save_latents = {};
 
-  /// Where to keep the prompt embeddings, in the precision they were computed in.
-  std::optional<std::filesystem::path> save_prompt_embeds = {};
+  /// Where to keep the prompt embeddings, in the precision they were computed in; as save_latents.
+  std::vector<std::filesystem::path> save_prompt_embeds = {};
 
-  bool overwrite = false;  ///< Whether the two files above may replace others.
+  bool overwrite = false;  ///< Whether the files above may replace others.
 
   NextRequest next = NextRequest::any;
 
   /// Throws Error(usage) for the first value that no model could use: sides below 16 or together
   /// above 4096 x 4096 pixels, steps outside 1 to 1000, a guidance that is not a number at least 0,
   /// a sigma outside (0, 1], a LoRA's scale that is no finite number, a strength outside [0, 1],
-  /// pictures for several tasks at once.
+  /// pictures for several tasks at once, more than 64 seeds, several of them beside latents.
   void validate() const;
 };
 
@@ -161,7 +165,7 @@ struct UsedLora {
 
 /// What came of a request.
 struct GenerateResult {
-  std::vector<io::Image> images;  ///< One, or as many as the latents of the request.
+  std::vector<io::Image> images;  ///< One, or as many as the request has seeds or latents.
   int width = 0;                  ///< Pixels.
   int height = 0;
   int steps = 0;  ///< Done: img2img and inpainting skip some.

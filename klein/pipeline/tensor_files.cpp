@@ -71,6 +71,15 @@ void write_tensor(const std::filesystem::path& path, const std::string& name,
       {}, overwrite ? io::Overwrite::replace : io::Overwrite::refuse);
 }
 
+void write_rows(const std::vector<std::filesystem::path>& paths, const std::string& name,
+                const mx::array& value, bool overwrite) {
+  if (paths.size() == 1) return write_tensor(paths.front(), name, value, overwrite);
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    const auto row = value.shape(0) == 1 ? 0 : static_cast<int>(i);
+    write_tensor(paths[i], name, mx::take(value, mx::array({row}), 0), overwrite);
+  }
+}
+
 void expect_finite(const mx::array& latents) {
   if (!all_finite(latents))
     throw Error(ErrorKind::internal, "expected finite latents, but the model made NaN or infinity",

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "klein/io/image.h"
 #include "klein/tensor/mlx.h"
@@ -20,6 +21,11 @@ mx::array read_tensor(const std::filesystem::path& path, const std::string& name
 /// Errors   Error(io) when the file exists and may not be overwritten, or cannot be written
 void write_tensor(const std::filesystem::path& path, const std::string& name,
                   const mx::array& value, bool overwrite);
+
+/// The whole of `value` into one file, or a row of its first axis into each of several; a value of
+/// one row goes into all of them. Errors as write_tensor.
+void write_rows(const std::vector<std::filesystem::path>& paths, const std::string& name,
+                const mx::array& value, bool overwrite);
 
 /// Throws Error(internal) when a value of the model's result is not finite.
 void expect_finite(const mx::array& latents);

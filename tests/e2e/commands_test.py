@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import unittest
 
@@ -26,13 +27,31 @@ class Commands(ProgramTest):
         report = json.loads(self.klein("bench", *TINY, "--steps", 2, "--json", "--quiet").stdout)
         self.assertEqual(set(report["tflops_per_second"]), {"text", "denoise", "step", "decode", "gemm"})
         self.assertTrue(all(speed > 0 for speed in report["tflops_per_second"].values()))
-        self.assertEqual(len(report["step_seconds"]), 2)
+        self.assertEqual((report["runs"], len(report["step_seconds"])), (3, 6))
+        for part in ("text", "step", "denoise", "decode", "picture", "picture_cached_prompt"):
+            self.assertGreaterEqual(report["warm"][part]["median"], report["warm"][part]["best"])
+        self.assertEqual(set(report["first"]), {"load", "encode_text", "denoise", "decode", "total"})
         self.assertAlmostEqual(report["best_step_seconds"], min(report["step_seconds"]))
         self.assertGreater(report["peak_memory_bytes"], 1_000_000)
         self.assertEqual(self.files(), [])
-        table = self.klein("bench", *TINY, "--steps", 2).stdout
-        for word in ("load", "text", "step", "decode", "GEMM", "peak memory"):
+        batches = json.loads(self.klein("bench", *TINY, "--runs", 1, "--batch", 1, 3, "--json", "--quiet").stdout)["batches"]
+        self.assertEqual([batch["pictures"] for batch in batches], [1, 3])
+        for batch in batches:
+            self.assertAlmostEqual(batch["pictures_per_second"] * batch["seconds"]["median"], batch["pictures"])
+        table = self.klein("bench", *TINY, "--steps", 2, "--batch", 2).stdout
+        for word in ("load", "text", "step", "decode", "GEMM", "peak memory", "cached prompt", "pictures/s"):
             self.assertIn(word, table)
+
+    def test_a_python_without_diffusers_is_told_apart(self):
+        python = self.folder / "python"
+        python.write_text(f"#!{sys.executable}\nimport runpy, sys\nsys.modules['diffusers'] = None\nsys.argv = sys.argv[1:]\n"
+                          "runpy.run_path(sys.argv[0], run_name='__main__')\n")
+        python.chmod(0o700)
+        arguments = ("bench", *TINY, "--compare-diffusers", "--quiet")
+        message = self.assert_fails(3, (*arguments, "--python", python), "expected a Python with diffusers' Flux2KleinPipeline, but ",
+                                    "diffusers", sys.executable)
+        print(message)
+        self.assert_fails(3, (*arguments, "--python", "no-such-python"), "cannot start the program", "no-such-python")
 
     def test_the_model_may_come_from_the_environment(self):
         environment = support.environment(KLEIN_MODEL=str(TINY[1]))
@@ -80,6 +99,8 @@ class Completions(ProgramTest):
         (self.folder / "models").mkdir()
         self.assertEqual(self.complete("gen"), ["generate"])
         self.assertEqual(self.complete("generate", "--save"), ["--save-latents", "--save-prompt-embeds"])
+        self.assertEqual(self.complete("bench", "--comp"), ["--compare-diffusers", "--compile"])
+        self.assertEqual(self.complete("bench", "--compile", ""), ["default", "max-autotune"])
         self.assertEqual(self.complete("generate", "--dtype", ""), ["bfloat16", "float32"])
         self.assertEqual(self.complete("generate", "--output", "a"), ["a b.png"])
         self.assertEqual(sorted(self.complete("bench", "--model", "")),
@@ -89,6 +110,7 @@ class Completions(ProgramTest):
         self.assertEqual(self.complete("lora", "l"), ["list"])
         self.assertEqual(self.complete("lora", "list", "--p"), ["--paths"])
         self.assertEqual(self.complete("lora", "list", "--paths", "m"), ["models"])
+        self.assertEqual(self.complete("edit", "--batch"), ["--batch"])
         self.assertEqual(self.complete("generate", "--merge"), ["--merge-loras"])
         self.assertEqual(self.complete("generate", "--prompt", "x"), [""])
 

@@ -1,10 +1,11 @@
 """The program draws what diffusers drew, and tensors and pictures survive the way through a file."""
 
+import json
 import unittest
 
 import numpy as np
 
-from support import BASE, F32, MODELS, PROMPT, TINY, Image, ProgramTest, fixture, pixels, read_safetensors, settings, \
+from support import BASE, F32, MODELS, PROMPT, TINY, Image, ProgramTest, ROOT, fixture, pixels, read_safetensors, settings, \
     write_safetensors
 
 
@@ -68,6 +69,48 @@ class EqualToDiffusers(ProgramTest):
         a, b = (pixels(self.folder / report["files"][0]) for report in (whole, split))
         self.assertTrue(np.array_equal(a, b))
         self.assertLess(np.abs(a.astype(float) - wanted).mean(), 1.5)
+
+
+class SeedsAtOnce(ProgramTest):
+    def assert_same(self, command, *arguments):
+        """Three seeds by twos and one by one: equal latents, and pictures but for 8-bit rounding."""
+        def run(*more):
+            return json.loads(self.klein(command, PROMPT, *arguments, *F32, "--device", "cpu", "--steps", 2, "--seed", 1, 2, 3,
+                                         "--json", *more).stdout)
+
+        alone = run("--output", "one.png", "--save-latents", "one.safetensors")
+        both = run("--output", "two.png", "--save-latents", "two.safetensors", "--batch", 2)
+        self.assertEqual((both["files"], both["seeds"], both["batch"], alone["batch"]),
+                         ([f"two_seed_{seed}.png" for seed in (1, 2, 3)], [1, 2, 3], 2, 1))
+        self.assertEqual(3 * len(both["step_seconds"]), 2 * len(alone["step_seconds"]))
+        for seed in (1, 2, 3):
+            one, two = (read_safetensors(self.folder / f"{name}_seed_{seed}.safetensors")["latents"] for name in ("one", "two"))
+            self.assertLess(np.abs(one - two).max() / np.abs(one).max(), 1e-5)
+            one, two = (pixels(self.folder / f"{name}_seed_{seed}.png").astype(int) for name in ("one", "two"))
+            self.assertLessEqual(np.abs(one - two).max(), 1)
+
+    def test_from_a_prompt(self):
+        self.assert_same("generate", "--model", ROOT / "models/demo", "--width", 64, "--height", 48,
+                         "--stepwise-image-output-dir", "steps", "--overwrite")
+        self.assertIn("steps/seed_2_step2of2.png", self.files())
+        self.assertTrue(np.array_equal(pixels(self.folder / "steps/seed_2_step2of2.png"), pixels(self.folder / "two_seed_2.png")))
+
+    def test_with_guidance(self):
+        self.assert_same("generate", *BASE, "--guidance", 3)
+
+    def test_from_pictures(self):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)).save(self.folder / "a.png")
+        model = TINY[:2]
+        for command, *flags in (("edit", "--image-paths", "a.png", "a.png", "--kv-cache", "off"),
+                                ("edit", "--image-paths", "a.png", "--kv-cache", "on"), ("generate", "--image", "a.png", 0.5),
+                                ("inpaint", "--image", "a.png", "--mask", "a.png", "--preserve", "blend")):
+            with self.subTest(flags):
+                self.assert_same(command, *model, *flags, "--overwrite")
+
+    def test_what_does_not_fit_is_refused_with_the_number_of_pictures(self):
+        arguments = ("generate", PROMPT, "--model", ROOT / "models/demo", "--device", "cpu", "--width", 1024, "--height", 1024)
+        self.assert_fails(8, (*arguments, "--seed", *range(64), "--batch", 64, "--memory-budget", 0.8, "--quiet"),
+                          "for 64 pictures of 1024 x 1024 pixels, got a budget of 0.80 GB")
 
 
 class InParts(ProgramTest):

@@ -77,7 +77,7 @@ class Progress(ProgramTest):
         result = self.klein("generate", PROMPT, *TINY, "--seed", 7, 8, "--json")
         self.assertIn("picture 2 of 2, seed 8", result.stderr)
         report = json.loads(result.stdout)
-        self.assertEqual(set(report), {"files", "seeds", "seconds", "step_seconds", "peak_memory_bytes", "memory",
+        self.assertEqual(set(report), {"files", "seeds", "batch", "seconds", "step_seconds", "peak_memory_bytes", "memory",
                                        "width", "height", "steps", "guidance", "model", "loras", "warnings"})
         self.assertEqual(set(report["seconds"]), {"load", "encode_text", "denoise", "decode", "save", "total"})
         self.assertEqual((report["seeds"], report["steps"], report["guidance"]), ([7, 8], STEPS, 1.0))

@@ -96,13 +96,14 @@ GenerateResult check_case(const std::string& name, mx::Dtype dtype = mx::float32
   const io::test::TempDir folder;
   auto request = request_of(run, f, folder.path());
   request.kv_cache = caching;
-  request.save_latents = folder.path() / "latents.safetensors";
+  request.save_latents = {folder.path() / "latents.safetensors"};
 
   auto pipeline = test::open_pipeline(run.at("model"), dtype);
   const auto plan = flux2::plan_request(request, pipeline.checkpoint());
   const auto result = pipeline.generate(request, {});
   REQUIRE(result.steps == plan.steps());
-  const auto latents = mx::load_safetensors(request.save_latents->string()).first.at("latents");
+  const auto latents =
+      mx::load_safetensors(request.save_latents.front().string()).first.at("latents");
   const auto last =
       result.steps == 0 ? f["start"] : f["latents_" + std::to_string(result.steps - 1)];
   test::check_close(latents, mx::astype(last, mx::float32), tolerance.latents, name + " latents");

@@ -200,9 +200,10 @@ TEST_SUITE("parity/lora") {
       const std::string name = way == Way::merged  ? "loaded with LoRAs"
                                : way == Way::saved ? "saved with LoRAs"
                                                    : "with LoRAs at run time";
-      request.save_latents = folder / (name + ".safetensors");
+      request.save_latents = {folder / (name + ".safetensors")};
       (void)pipeline.generate(request, {});
-      const auto latents = mx::load_safetensors(request.save_latents->string()).first.at("latents");
+      const auto latents =
+          mx::load_safetensors(request.save_latents.front().string()).first.at("latents");
       test::check_close(latents, f["latents_3"], kPipelineFloat32, name);
     }
   }
@@ -221,13 +222,14 @@ TEST_SUITE("parity/lora") {
       for (const auto& lora : run.at("loras"))
         request.loras.push_back(
             {(fs::path(KLEIN_TEST_FIXTURES) / lora.at("file")).string(), lora.at("scale")});
-      request.save_latents = folder / "latents.safetensors";
+      request.save_latents = {folder / "latents.safetensors"};
       flux2::LoadOptions options{.dtype = mx::float32};
       if (run.contains("quantize_transformer"))
         options.quantize_transformer =
             quant::parse_target(run["quantize_transformer"].get<std::string>());
       (void)flux2::Pipeline(checkpoint(run.at("model")), options).generate(request, {});
-      const auto latents = mx::load_safetensors(request.save_latents->string()).first.at("latents");
+      const auto latents =
+          mx::load_safetensors(request.save_latents.front().string()).first.at("latents");
       test::check_close(latents, f["latents_1"], kPipelineFloat32, name);
     }
   }

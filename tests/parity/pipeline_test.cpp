@@ -50,8 +50,8 @@ void check_run(const std::string& name, const std::string& fixture_name, mx::Dty
   const auto f = test::fixture("pipeline/" + fixture_name);
   const io::test::TempDir folder;
   auto request = request_of(run);
-  request.save_latents = folder.path() / "latents.safetensors";
-  request.save_prompt_embeds = folder.path() / "embeds.safetensors";
+  request.save_latents = {folder.path() / "latents.safetensors"};
+  request.save_prompt_embeds = {folder.path() / "embeds.safetensors"};
 
   auto pipeline =
       open_pipeline(model_name.empty() ? run.at("model").get<std::string>() : model_name, dtype);
@@ -60,9 +60,9 @@ void check_run(const std::string& name, const std::string& fixture_name, mx::Dty
   const auto saved = [](const fs::path& file, const char* tensor) {
     return mx::load_safetensors(file.string()).first.at(tensor);
   };
-  test::check_close(saved(*request.save_prompt_embeds, "prompt_embeds"), f["prompt_embeds"],
+  test::check_close(saved(request.save_prompt_embeds.front(), "prompt_embeds"), f["prompt_embeds"],
                     tolerance.embeds, fixture_name + " prompt embeddings");
-  test::check_close(saved(*request.save_latents, "latents"),
+  test::check_close(saved(request.save_latents.front(), "latents"),
                     mx::astype(f["latents_" + std::to_string(result.steps - 1)], mx::float32),
                     tolerance.latents, fixture_name + " latents");
   REQUIRE(result.images.size() == 1);

@@ -11,8 +11,10 @@ namespace klein::flux2 {
 mx::array Pipeline::noise(const GenerateRequest& request, const RequestPlan& plan) const {
   if (plan.latents) return tokens_from_grid(mx::astype(*plan.latents, options_.dtype));
   const mx::Shape shape{1, checkpoint_.transformer.in_channels, plan.rows, plan.columns};
-  const auto noise =
-      request.rng == Rng::mlx ? mlx_randn(shape, request.seed) : torch_randn(shape, request.seed);
+  std::vector<mx::array> rows;  // each as its seed gives it alone
+  for (const auto seed : plan.seeds)
+    rows.push_back(request.rng == Rng::mlx ? mlx_randn(shape, seed) : torch_randn(shape, seed));
+  const auto noise = rows.size() == 1 ? rows.front() : mx::concatenate(rows, 0);
   return tokens_from_grid(mx::astype(noise, options_.dtype));
 }
 

@@ -34,11 +34,32 @@ double text_flops(const qwen3::TextEncoderConfig& c, int layers, int tokens) {
   return layers * layer;
 }
 
+StepProducts step_products(const TransformerConfig& c, int text, int image) {
+  const int dim = c.dim(), mlp = c.mlp_dim();
+  StepProducts products{
+      .outside = {{image, c.in_channels, dim},
+                  {text, c.joint_attention_dim, dim},
+                  {image, dim, c.in_channels}},
+      .double_block = {},
+      .single_block = {{text + image, dim, 3 * dim + 2 * mlp}, {text + image, dim + mlp, dim}}};
+  for (const int rows : {image, text})
+    products.double_block.insert(
+        products.double_block.end(),
+        {{rows, dim, 3 * dim}, {rows, dim, dim}, {rows, dim, 2 * mlp}, {rows, mlp, dim}});
+  return products;
+}
+
 double step_flops(const TransformerConfig& c, int text, int image) {
-  const double tokens = text + image, dim = c.dim(), mlp = c.mlp_dim();
-  const double block = product(tokens, dim, 4 * dim + 3 * mlp) + attention(tokens, tokens, dim);
-  return (c.num_layers + c.num_single_layers) * block + product(image, 2.0 * c.in_channels, dim) +
-         product(text, c.joint_attention_dim, dim);
+  const auto products = step_products(c, text, image);
+  const auto sum = [](const std::vector<Product>& some) {
+    double flops = 0.0;
+    for (const auto& one : some) flops += one.flops();
+    return flops;
+  };
+  const double tokens = text + image;
+  const double seen = attention(tokens, tokens, c.dim());
+  return sum(products.outside) + c.num_layers * (sum(products.double_block) + seen) +
+         c.num_single_layers * (sum(products.single_block) + seen);
 }
 
 double decode_flops(const VaeConfig& c, int rows, int columns) {

@@ -328,8 +328,9 @@ void expect_fits(const MemoryPlan& plan, const Workload& work, int width, int he
               fmt::format("expected at least {} of memory for {}{} x {} pixels, {} {}",
                           gigabytes(plan.peak_bytes()), pictures, width, height,
                           is_given ? "got a budget of" : "found", gigabytes(plan.budget_bytes)),
-              is_given ? "Ask for a smaller picture, or raise --memory-budget."
-                       : "Ask for a smaller picture, or end other programs.");
+              fmt::format("Ask for {}, or {}.",
+                          work.batch == 1 ? "a smaller picture" : "fewer or smaller pictures",
+                          is_given ? "raise --memory-budget" : "end other programs"));
 }
 
 }  // namespace klein::flux2

@@ -192,8 +192,7 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Reques
   const int batch = plan.batch();
   const auto positive =
       request.prompt_embeds ? given(*request.prompt_embeds) : embedding(request.prompt);
-  if (request.save_prompt_embeds)
-    write_tensor(*request.save_prompt_embeds, "prompt_embeds", positive, request.overwrite);
+  write_rows(request.save_prompt_embeds, "prompt_embeds", positive, request.overwrite);
   Prompts prompts{for_batch(positive, batch), std::nullopt};
   if (plan.classifier_free)
     prompts.negative = for_batch(embedding(request.negative_prompt.value_or("")), batch);
@@ -363,9 +362,7 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   const auto latents =
       denoise(request, plan, prompts, conditioning, memory.decode, result, progress);
   expect_finite(latents);
-  if (request.save_latents)
-    write_tensor(*request.save_latents, "latents", mx::astype(latents, mx::float32),
-                 request.overwrite);
+  write_rows(request.save_latents, "latents", mx::astype(latents, mx::float32), request.overwrite);
   if (request.next == NextRequest::none) references_.reset();
   if (memory.drop_transformer) {
     transformer_.reset();

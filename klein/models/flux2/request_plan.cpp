@@ -54,6 +54,7 @@ class Planner {
     settle_guidance();
     settle_references();
     settle_size();
+    settle_batch();
     settle_picture();
     settle_schedule();
     plan_.needs_vae_early = plan_.encodes_pictures() || request_.preview;
@@ -153,6 +154,17 @@ class Planner {
                   fmt::format("expected latents of {} x {} tokens for {} x {} pixels, got {}: {}",
                               plan_.rows, plan_.columns, plan_.width, plan_.height,
                               describe(*plan_.latents), request_.latents->string()));
+  }
+
+  void settle_batch() {
+    plan_.seeds = request_.seeds;
+    if (plan_.seeds.empty()) plan_.seeds.push_back(request_.seed);
+    for (const auto* files : {&request_.save_latents, &request_.save_prompt_embeds})
+      if (files->size() > 1 && files->size() != static_cast<std::size_t>(plan_.batch()))
+        throw Error(ErrorKind::usage,
+                    fmt::format("expected one file of tensors, or one for each picture of {}, got "
+                                "{}",
+                                plan_.batch(), files->size()));
   }
 
   void settle_picture() {

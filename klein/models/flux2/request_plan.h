@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@ struct RequestPlan {
   bool classifier_free = false;
   sampling::Schedule schedule;
   int first_step = 0;                ///< Steps before it are skipped, with a picture to begin from.
+  std::vector<std::uint64_t> seeds;  ///< Of the pictures, which are drawn together.
   std::optional<mx::array> latents;  ///< From the request's file, [B, C, rows, columns].
 
   std::vector<io::Image> references;  ///< Sides are multiples of a token's.
@@ -30,7 +32,7 @@ struct RequestPlan {
   bool needs_vae_early = false;  ///< Before the last step: for pictures to encode, or previews.
   std::vector<std::string> warnings;
 
-  int batch() const { return latents ? latents->shape(0) : 1; }
+  int batch() const { return latents ? latents->shape(0) : static_cast<int>(seeds.size()); }
   bool encodes_pictures() const { return !references.empty() || picture; }
   int steps() const { return schedule.steps() - first_step; }
 

@@ -98,6 +98,23 @@ mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& 
       [](const auto& in) { return portable::add_gated(in[0], in[1], in[2]); });
 }
 
+/// MLX's own would be compiled when it is first used.
+mx::array take_rows(const mx::array& table, const mx::array& ids) {
+  const int width = table.shape(1);
+  if (width % kLanes != 0 || ids.dtype() != mx::int32) return mx::take(table, ids, 0);
+  auto shape = ids.shape();
+  shape.push_back(width);
+  return gpu_kernel(
+      "take_rows", {table, mx::contiguous(ids)}, std::move(shape), mx::bfloat16,
+      [width](Launcher& launcher, const auto& in, auto& out) {
+        const auto rows_of = launcher.in_row_order(in[0]);
+        const auto count = static_cast<std::int64_t>(out[0].size()) / kLanes;
+        launcher.run(function("common", "take_rows_16"), {blocks_for(count, kThreads)}, {kThreads},
+                     0, address(rows_of), address(in[1]), width / kLanes, count, address(out[0]));
+      },
+      [](const auto& in) { return mx::take(in[0], in[1], 0); });
+}
+
 mx::array upsample_nearest_2x(const mx::array& x) {
   if (x.shape(3) % kLanes != 0) return portable::upsample_nearest_2x(x);
   return gpu_kernel(

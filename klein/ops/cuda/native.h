@@ -31,6 +31,7 @@ mx::array linear(const mx::array& x, const mx::array& weight,
 mx::array linear(const mx::array& x, const PackedMatrix& weight,
                  const std::optional<mx::array>& bias = std::nullopt);
 mx::array unpack(const PackedMatrix& matrix, mx::Dtype dtype);
+mx::array take_rows(const mx::array& table, const mx::array& ids);
 
 mx::array rms_norm_rounded_twice(const mx::array& x, const mx::array& weight, float eps);
 mx::array modulated_layer_norm(const mx::array& x, const mx::array& scale, const mx::array& shift,

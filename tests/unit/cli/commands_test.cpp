@@ -45,26 +45,6 @@ TEST_SUITE("cli/commands") {
     CHECK(program.error({"save"})->what() == std::string("expected --path, got none"));
   }
 
-  TEST_CASE("bench reports speeds and the share of a matrix product's") {
-    FakeProgram program;
-    program({"bench", "--steps", "2", "--width", "64", "--json", "--quiet"});
-    const auto json = nlohmann::json::parse(program.out.str());
-    CHECK(json["tflops_per_second"]["text"] == 2.0);     // 0.5 TFLOP in 0.25 s
-    CHECK(json["tflops_per_second"]["step"] == 4.0);     // 1 TFLOP in 0.25 s
-    CHECK(json["tflops_per_second"]["denoise"] == 2.0);  // 2 steps in 1 s
-    CHECK(json["tflops_per_second"]["decode"] == 2.0);   // 0.25 TFLOP in 0.125 s
-    CHECK(json["tflops_per_second"]["gemm"] == 5.0);
-    CHECK(json["step_share_of_gemm"] == doctest::Approx(0.8));
-    CHECK(json["seconds"]["total"] == 1.875);
-    CHECK(json["width"] == 64);
-    CHECK(program.err.str().empty());
-
-    program.out.str("");
-    program({"bench", "--quiet"});
-    CHECK(program.out.str().find("a step reaches 80 % of the speed of one matrix product\n") !=
-          std::string::npos);
-  }
-
   TEST_CASE("models lists the demo model by what its files say, and the names of the registry") {
     ::setenv("HF_HUB_CACHE", "/nowhere", 1);
     FakeProgram program;

@@ -76,14 +76,14 @@ TEST_SUITE("cli/generate_command") {
     CHECK(request.height == 48);
     CHECK(request.steps == 7);
     CHECK(request.guidance == 2.5);
-    CHECK(request.seed == 18446744073709551615u);
+    CHECK(request.seeds == std::vector<std::uint64_t>{18446744073709551615u});
     CHECK(request.rng == Rng::mlx);
     CHECK(request.vae_tiling == VaeTiling::exact);
     CHECK(request.sigmas == std::vector<float>{1.0f, 0.5f});
     CHECK(request.latents == "noise.safetensors");
-    CHECK(request.save_latents == "l.safetensors");
+    CHECK(request.save_latents.at(0) == "l.safetensors");
     CHECK(request.prompt_embeds == "embeds.safetensors");
-    CHECK(request.save_prompt_embeds == "e.safetensors");
+    CHECK(request.save_prompt_embeds.at(0) == "e.safetensors");
     CHECK(request.overwrite);
   }
 
@@ -157,9 +157,27 @@ TEST_SUITE("cli/generate_command") {
     program({"generate", "--seed", "1", "2", "a cat"});
     program({"generate", "--sigmas", "1", ".5", "a dog"});
     CHECK(program.requests[0].prompt == "a cat");
-    CHECK(program.requests[1].seed == 2);
+    CHECK(program.requests[1].seeds == std::vector<std::uint64_t>{2});
     CHECK(program.requests[2].prompt == "a dog");
     CHECK(program.requests[2].sigmas.size() == 2);
+  }
+
+  TEST_CASE("a batch is 1 to 64 seeds, and needs seeds") {
+    const WorkingFolder folder;
+    FakeProgram program;
+    const auto message_of = [&](const Strings& arguments) {
+      const auto error = program.error(arguments);
+      REQUIRE(error);
+      return std::string(error->what());
+    };
+    CHECK(message_of({"generate", "x", "--batch", "0"}) == "expected --batch to be 1 to 64, got 0");
+    CHECK(message_of({"generate", "x", "--batch", "65"}) ==
+          "expected --batch to be 1 to 64, got 65");
+    CHECK(message_of({"generate", "x", "--batch", "2", "--latents", "l.safetensors"}) ==
+          "expected --batch or --latents, got both");
+    program({"generate", "x", "--batch", "2", "--seed", "1"});
+    CHECK(program.err.str().find("warning: --batch has no effect on a single seed\n") !=
+          std::string::npos);
   }
 
   TEST_CASE("drawn seeds differ, are shown and stand in the report") {
@@ -167,7 +185,7 @@ TEST_SUITE("cli/generate_command") {
     FakeProgram program;
     program({"generate", "a cat", "--auto-seeds", "20", "--json"});
     std::set<std::uint64_t> seeds;
-    for (const auto& request : program.requests) seeds.insert(request.seed);
+    for (const auto& request : program.requests) seeds.insert(request.seeds.at(0));
     CHECK(seeds.size() == 20);
     const auto reported = json_of(program)["seeds"].get<std::vector<std::uint64_t>>();
     CHECK(std::set<std::uint64_t>(reported.begin(), reported.end()) == seeds);
@@ -212,9 +230,31 @@ TEST_SUITE("cli/generate_command") {
     SUBCASE("tensors get the seed as well") {
       program({"generate", "x", "--seed", "1", "2", "--output", "b.png", "--save-latents",
                "l.safetensors", "--save-prompt-embeds", "e{seed}.safetensors"});
-      CHECK(program.requests[0].save_latents == "l_seed_1.safetensors");
-      CHECK(program.requests[1].save_latents == "l_seed_2.safetensors");
-      CHECK(program.requests[1].save_prompt_embeds == "e2.safetensors");
+      CHECK(program.requests[0].save_latents.at(0) == "l_seed_1.safetensors");
+      CHECK(program.requests[1].save_latents.at(0) == "l_seed_2.safetensors");
+      CHECK(program.requests[1].save_prompt_embeds.at(0) == "e2.safetensors");
+    }
+    SUBCASE("seeds that are painted at once keep their own names, tensors and steps") {
+      program({"generate", "x", "--seed", "1", "2", "3", "--batch", "2", "--steps", "1", "--json",
+               "--output", "b.png", "--save-latents", "l.safetensors",
+               "--stepwise-image-output-dir", "s"});
+      REQUIRE(program.requests.size() == 2);
+      CHECK(program.requests[0].seeds == std::vector<std::uint64_t>{1, 2});
+      CHECK(program.requests[0].next == NextRequest::same_prompts);
+      CHECK(program.requests[0].save_latents ==
+            std::vector<std::filesystem::path>{"l_seed_1.safetensors", "l_seed_2.safetensors"});
+      CHECK(program.requests[1].seeds == std::vector<std::uint64_t>{3});
+      CHECK(program.requests[1].next == NextRequest::none);
+      const auto json = json_of(program);
+      CHECK(json["files"] == nlohmann::json{"b_seed_1.png", "b_seed_2.png", "b_seed_3.png"});
+      CHECK(json["batch"] == 2);
+      for (const char* name :
+           {"s/seed_1_step1of1.png", "s/seed_2_composite.png", "s/seed_3_composite.png"})
+        CHECK(std::filesystem::exists(name));
+      const auto log = program.err.str();
+      CHECK(log.find("pictures 1 to 2 of 3, seeds 1, 2\n") != std::string::npos);
+      CHECK(log.find("picture 3 of 3, seed 3\n") != std::string::npos);
+      CHECK(log.find(" for all 2\n") != std::string::npos);
     }
   }
 

@@ -50,7 +50,7 @@ struct FakeProgram {
   std::istringstream in;
   std::ostringstream out, err;
   int columns = 0;
-  int pictures = 1;  ///< A request.
+  int pictures = 1;  ///< A seed.
   std::function<bool()> stop_requested = [] { return false; };
   ModelInfo info{.folder = "/models/demo",
                  .is_distilled = true,
@@ -78,11 +78,10 @@ struct FakeProgram {
     report(Stage::encode_text, 1);
     report(Stage::denoise, steps);
     const io::Image pixel{.width = 2, .height = 1, .rgb = {1, 2, 3, 4, 5, 6}};
+    const std::vector images(
+        static_cast<std::size_t>(pictures) * std::max<std::size_t>(1, request.seeds.size()), pixel);
     for (int step = 1; step <= steps && request.preview; ++step)
-      request.preview(
-          {.step = step,
-           .steps = steps,
-           .images = std::vector<io::Image>(static_cast<std::size_t>(pictures), pixel)});
+      request.preview({.step = step, .steps = steps, .images = images});
     report(Stage::decode, 1);
     GenerateResult result;
     result.width = request.width.value_or(info.default_size);
@@ -97,8 +96,31 @@ struct FakeProgram {
     result.peak_memory_bytes = 1000;
     result.memory = memory;
     result.warnings = warnings;
-    for (int i = 0; i < pictures; ++i) result.images.push_back(pixel);
+    result.images = images;
     return result;
+  }
+
+  BenchReport bench(const BenchRequest& request, const ProgressCallback& progress) {
+    const auto first = paint(request.picture, progress);
+    for (int run = 0; run <= request.runs && request.after_run; ++run)
+      request.after_run(run, first);
+    BenchReport report{.first = first,
+                       .text = {.median = 0.25, .best = 0.125},
+                       .step = {.median = 0.5, .best = 0.25},
+                       .denoise = {.median = 1.0, .best = 0.5},
+                       .decode = {.median = 0.125, .best = 0.0625},
+                       .picture = {.median = 1.5, .best = 0.75},
+                       .cached_picture = {.median = 1.25, .best = 0.5},
+                       .step_seconds = {0.25, 0.5, 0.75},
+                       .peak_memory_bytes = 2000,
+                       .text_flops = 5e11,
+                       .step_flops = 1e12,
+                       .decode_flops = 25e10,
+                       .gemm_flops_per_sec = 5e12,
+                       .floor_seconds = request.measure_floor ? 0.4 : 0.0};
+    for (const int count : request.batches)
+      report.batches.push_back({count, {.median = 2.0, .best = 1.0}});
+    return report;
   }
 
   /// Throws what the program would report.
@@ -113,17 +135,7 @@ struct FakeProgram {
           loaded.push_back(options);
           return {.info = info,
                   .generate = [this](const auto& r, const auto& p) { return paint(r, p); },
-                  .bench =
-                      [this](const auto& r, const auto& p) {
-                        BenchReport report;
-                        report.picture = paint(r, p);
-                        report.text_flops = 5e11;
-                        report.step_flops = 1e12;
-                        report.decode_flops = 25e10;
-                        report.best_step_seconds = 0.25;
-                        report.gemm_flops_per_sec = 5e12;
-                        return report;
-                      },
+                  .bench = [this](const auto& r, const auto& p) { return bench(r, p); },
                   .save =
                       [this](const auto& r, const auto&) {
                         saved.push_back(r);

@@ -215,7 +215,7 @@ TEST_SUITE("models/memory_plan") {
           "for a smaller picture, or raise --memory-budget.");
     CHECK(refusal({.batch = 3}, false) ==
           "expected at least 2.5 GB of memory for 3 pictures of 1024 x 768 pixels, found 0.90 GB | "
-          "Ask for a smaller picture, or end other programs.");
+          "Ask for fewer or smaller pictures, or end other programs.");
     CHECK_NOTHROW(expect_fits({.step_bytes = kGB, .budget_bytes = kGB}, {}, 16, 16, true));
   }
 }

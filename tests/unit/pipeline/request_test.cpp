@@ -41,6 +41,15 @@ TEST_SUITE("pipeline/request") {
     CHECK(complaint({.loras = {{"a", std::numeric_limits<double>::infinity()}}}) ==
           "expected a finite scale for a LoRA, got inf: a");
   }
+
+  TEST_CASE("pictures drawn at once have a limit, and no other source of their number") {
+    CHECK(complaint({.seeds = std::vector<std::uint64_t>(64)}).empty());
+    CHECK(complaint({.seeds = std::vector<std::uint64_t>(65)}) ==
+          "expected at most 64 pictures at once, got 65");
+    CHECK(complaint({.seeds = {1}, .latents = "a.safetensors"}).empty());
+    CHECK(complaint({.seeds = {1, 2}, .latents = "a.safetensors"}) ==
+          "expected several seeds or the latents to begin from, got both");
+  }
 }
 
 }  // namespace

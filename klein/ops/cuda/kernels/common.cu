@@ -278,6 +278,14 @@ extern "C" __global__ void joined_swiglu_bf16(Rows<const bf16> left_rows, int le
   store(out + (long long)row * width + c, g);
 }
 
+// Rows of a table, sixteen bytes a thread.
+extern "C" __global__ void take_rows_16(const uint4* table, const int* ids, int lanes,
+                                        long long count, uint4* out) {
+  const long long index = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  if (index >= count) return;
+  out[index] = table[(long long)ids[index / lanes] * lanes + index % lanes];
+}
+
 // x + gate * y with a gate for each picture of a batch.
 extern "C" __global__ void add_gated_bf16(Rows<const bf16> x, Rows<const bf16> gate,
                                           Rows<const bf16> y, int rows, int channels, bf16* out) {
