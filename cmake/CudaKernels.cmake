@@ -22,7 +22,7 @@ foreach(file IN LISTS kernel_files)
 endforeach()
 set(images ${PROJECT_BINARY_DIR}/cuda_images.cpp)
 add_custom_command(OUTPUT ${images}
-  COMMAND compile_cuda ${images} ${cuda_include} ${PROJECT_SOURCE_DIR}/klein/ops/cuda/kernels -- ${jobs}
+  COMMAND compile_cuda ${images} ${cuda_include} ${PROJECT_SOURCE_DIR} -- ${jobs}
   DEPENDS compile_cuda ${kernel_files} ${kernel_headers}
   COMMENT "Compiling the GPU kernels")
 

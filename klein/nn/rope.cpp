@@ -1,6 +1,8 @@
 #include "klein/nn/rope.h"
 
 #include <cmath>
+#include <unordered_map>
+#include <utility>
 
 namespace klein::nn {
 namespace {
@@ -11,6 +13,25 @@ RopeTables tables_from(const std::vector<float>& cosines, const std::vector<floa
   const mx::Shape shape{length, pairs};
   return {mx::astype(mx::array(cosines.begin(), shape), dtype),
           mx::astype(mx::array(sines.begin(), shape), dtype)};
+}
+
+/// Cosines and sines of the pairs of one axis, for every place on it that was asked for: thousands
+/// of tokens share the places of a few rows and columns.
+using AxisTables = std::unordered_map<int, std::pair<std::vector<float>, std::vector<float>>>;
+
+const AxisTables::mapped_type& place_on_axis(AxisTables& tables, int place, int dims,
+                                             double theta) {
+  const auto [entry, is_new] = tables.try_emplace(place);
+  auto& [cosines, sines] = entry->second;
+  if (is_new) {
+    for (int pair = 0; pair < dims; pair += 2) {
+      const double frequency = 1.0 / std::pow(theta, static_cast<double>(pair) / dims);
+      const double angle = place * frequency;
+      cosines.push_back(static_cast<float>(std::cos(angle)));
+      sines.push_back(static_cast<float>(std::sin(angle)));
+    }
+  }
+  return entry->second;
 }
 
 }  // namespace
@@ -24,27 +45,27 @@ RopeTables RopeTables::rows(int begin, int end) const {
 
 RopeTables rope_tables(std::span<const PositionId> ids, const std::array<int, 4>& axes_dims,
                        double theta) {
+  std::array<AxisTables, 4> tables;
   std::vector<float> cosines, sines;
   for (const auto& id : ids) {
     for (std::size_t axis = 0; axis < axes_dims.size(); ++axis) {
-      const int dims = axes_dims[axis];
-      for (int pair = 0; pair < dims; pair += 2) {
-        const double frequency = 1.0 / std::pow(theta, static_cast<double>(pair) / dims);
-        const double angle = id[axis] * frequency;
-        cosines.push_back(static_cast<float>(std::cos(angle)));
-        sines.push_back(static_cast<float>(std::sin(angle)));
-      }
+      const auto& [axis_cosines, axis_sines] =
+          place_on_axis(tables[axis], id[axis], axes_dims[axis], theta);
+      cosines.insert(cosines.end(), axis_cosines.begin(), axis_cosines.end());
+      sines.insert(sines.end(), axis_sines.begin(), axis_sines.end());
     }
   }
   return tables_from(cosines, sines, static_cast<int>(ids.size()), mx::float32);
 }
 
 RopeTables rope_tables(int length, int head_dim, float theta, mx::Dtype dtype) {
-  std::vector<float> cosines, sines;
+  std::vector<float> frequencies, cosines, sines;
+  for (int pair = 0; pair < head_dim; pair += 2) {
+    const float exponent = static_cast<float>(pair) / static_cast<float>(head_dim);
+    frequencies.push_back(1.0f / std::pow(theta, exponent));
+  }
   for (int position = 0; position < length; ++position) {
-    for (int pair = 0; pair < head_dim; pair += 2) {
-      const float exponent = static_cast<float>(pair) / static_cast<float>(head_dim);
-      const float frequency = 1.0f / std::pow(theta, exponent);
+    for (const float frequency : frequencies) {
       const float angle = static_cast<float>(position) * frequency;
       cosines.push_back(std::cos(angle));
       sines.push_back(std::sin(angle));

@@ -12,6 +12,7 @@
 #include "klein/ops/elementwise.h"
 #include "klein/ops/norm.h"
 #include "klein/ops/rope.h"
+#include "klein/tensor/pace.h"
 
 namespace klein::qwen3 {
 
@@ -120,7 +121,11 @@ int TextEncoder::out_features() const {
 
 mx::array TextEncoder::operator()(std::span<const TokenRow> rows) const {
   auto state = begin(rows);
-  for (const auto& layer : layers_) run(layer, state);
+  Pace pace;
+  for (const auto& layer : layers_) {
+    run(layer, state);
+    pace.start({state.x});
+  }
   return finish(state);
 }
 
