@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <random>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,6 +18,7 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/cuda/driver.h"
+#include "klein/ops/cuda/saved_algorithms.h"
 
 namespace klein::ops::cuda {
 namespace {
@@ -62,6 +66,19 @@ void set(const MatmulDesc& desc, cublasLtMatmulDescAttributes_t attribute, const
          "cublasLtMatmulDescSetAttribute");
 }
 
+/// What earlier processes found out on a GPU of this name.
+SavedAlgorithms& saved() {
+  static SavedAlgorithms known = [] {
+    cudaDeviceProp gpu{};
+    check(cudaGetDeviceProperties(&gpu, 0), "a name");
+    std::string name = fmt::format("products-{}-{}.txt", gpu.name, cublasLtGetVersion());
+    std::ranges::replace_if(
+        name, [](unsigned char c) { return !std::isalnum(c) && c != '-' && c != '.'; }, '_');
+    return SavedAlgorithms(cache_file(name));
+  }();
+  return known;
+}
+
 /// GPU memory for as long as algorithms are tried.
 class Memory {
  public:
@@ -101,7 +118,7 @@ class Plan {
       for (const auto side : {CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_DESC_B_SCALE_MODE})
         set(desc_, side, std::int32_t{CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F});
     }
-    choose();
+    if (!use_saved()) choose();
   }
 
   std::size_t workspace() const { return workspace_; }
@@ -124,6 +141,18 @@ class Plan {
   }
 
  private:
+  bool use_saved() {
+    const auto known = saved().find(shape_);
+    if (!known) return false;
+    static_assert(sizeof known->data == sizeof algorithm_.data);
+    std::memcpy(algorithm_.data, known->data.data(), sizeof algorithm_.data);
+    cublasLtMatmulHeuristicResult_t result{};
+    const auto status = cublasLtMatmulAlgoCheck(handle(), desc_.get(), weight_.get(), x_.get(),
+                                                y_.get(), y_.get(), &algorithm_, &result);
+    workspace_ = result.workspaceSize;
+    return status == CUBLAS_STATUS_SUCCESS && workspace_ <= kMostWorkspace;
+  }
+
   void choose() {
     cublasLtMatmulPreference_t made = nullptr;
     expect(cublasLtMatmulPreferenceCreate(&made), "cublasLtMatmulPreferenceCreate");
@@ -150,6 +179,9 @@ class Plan {
         count == 1 ? 0 : fastest({proposed.data(), static_cast<std::size_t>(count)}, scales.get());
     algorithm_ = proposed[best].algo;
     workspace_ = proposed[best].workspaceSize;
+    Algorithm chosen{.workspace = workspace_};
+    std::memcpy(chosen.data.data(), algorithm_.data, sizeof algorithm_.data);
+    saved().add(shape_, chosen);
   }
 
   std::size_t fastest(std::span<cublasLtMatmulHeuristicResult_t> proposed, void* scales) const {

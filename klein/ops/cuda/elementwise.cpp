@@ -35,6 +35,12 @@ mx::array swiglu_product(const mx::array& x, const mx::array& gate, const mx::ar
 }  // namespace
 
 mx::array swiglu(const mx::array& gate, const mx::array& up) {
+  if (recipe_of<LinearRecipe>(gate) && recipe_of<LinearRecipe>(up)) {
+    const auto& x = gate.inputs()[0];
+    if (x.id() == up.inputs()[0].id() &&
+        fits_swiglu_product(row_count(x), x.shape(-1), gate.shape(-1)))
+      return swiglu_product(x, gate.inputs()[1], up.inputs()[1]);
+  }
   if (gate.shape(-1) % kLanes != 0 || gate.ndim() > 3) return portable::swiglu(gate, up);
   return gpu_kernel(
       "swiglu", {gate, up}, gate.shape(), mx::bfloat16,

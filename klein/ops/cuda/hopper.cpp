@@ -11,9 +11,9 @@ namespace klein::ops::cuda {
 namespace {
 
 constexpr const char* kFile = "hopper_gemm";
-constexpr int kStep = 64;         // numbers of K in one load
-constexpr int kGroup = 16;        // tiles along the rows that are visited together
-constexpr int kLeastRows = 1024;  // for fewer rows cuBLASLt has better tiles
+constexpr int kStep = 64;        // numbers of K in one load
+constexpr int kGroup = 16;       // tiles along the rows that are visited together
+constexpr int kLeastRows = 512;  // for fewer rows cuBLASLt has better tiles
 
 template <typename Gemm>
 void launch(Launcher& launcher, const char* name, const hopper::Maps& maps,

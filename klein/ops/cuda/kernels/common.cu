@@ -1,7 +1,7 @@
 // What stands between the products: norms, rotations, gates. All of it is bound by memory, so each
 // kernel reads and writes every number once, sixteen bytes a thread. Roundings are those of the
 // portable versions.
-#include "lanes.cuh"
+#include "klein/ops/cuda/kernels/lanes.cuh"
 
 // LayerNorm without weights, then (1 + scale) x + shift. A block is a row of 8 numbers a thread;
 // lanes beyond the row take part in the sums with zeros.

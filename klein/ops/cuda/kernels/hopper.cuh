@@ -3,7 +3,7 @@
 #pragma once
 #include <cuda_bf16.h>
 
-#include "tensor_map.h"
+#include "klein/ops/cuda/kernels/tensor_map.h"
 
 namespace hopper {
 

@@ -9,8 +9,8 @@
 
 #include <cuda_bf16.h>
 
-#include "hopper_attention_params.h"
-#include "tensor_map.h"
+#include "klein/ops/cuda/kernels/hopper_attention_params.h"
+#include "klein/ops/cuda/kernels/tensor_map.h"
 
 namespace hopper_attention_detail {
 
@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 using int64_t = long long;
 
 constexpr int kDim = 128;
-#define kInfinity __int_as_float(0x7f800000)
+#define kInfinity __int_as_float(0x7f800000)  // NVRTC has no INFINITY
 constexpr int kGroups = 2;  // consumer warpgroups
 constexpr int kStages = 2;  // of the K ring and of the V ring
 constexpr int kQBytes = 64 * kDim * 2;  // of one warpgroup

@@ -5,8 +5,8 @@
 // through tiles; the rings run on across tiles. A consumer rounds a finished tile to bf16 in registers and begins the next
 // at once; it writes the results out a piece at a time while the tensor cores work on the next tile's first steps. The
 // consumers run DRIFT steps apart, so that one multiplies while the other rounds.
-#include "hopper.cuh"
-#include "hopper_gemm_params.h"
+#include "klein/ops/cuda/kernels/hopper.cuh"
+#include "klein/ops/cuda/kernels/hopper_gemm_params.h"
 
 namespace hopper {
 
@@ -354,8 +354,6 @@ template <class G> HOPPER_FN void gemm(const Maps& maps, const Params& p) {
       hopper_##NAME(const __grid_constant__ hopper::Maps maps, const __grid_constant__ hopper::Params p) { \
     hopper::gemm<hopper::NAME>(maps, p);                                                                   \
   }
-HOPPER_KERNEL(plain)
-HOPPER_KERNEL(plain_192)
 HOPPER_KERNEL(swiglu_256)
 HOPPER_KERNEL(conv3_256)
 HOPPER_KERNEL(conv3_128)

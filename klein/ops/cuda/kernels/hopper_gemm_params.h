@@ -2,7 +2,7 @@
 // compiler and with NVRTC.
 #pragma once
 
-#include "tensor_map.h"
+#include "klein/ops/cuda/kernels/tensor_map.h"
 
 namespace hopper {
 
@@ -14,7 +14,6 @@ enum Input {
        // the taps that fall on one pixel of x
 };
 enum Output {
-  PLAIN,    // acc + bias
   SWIGLU,   // silu(gate) * up, with two matrices W: one for the gate, one for up
   CONV,     // acc + bias
   CONV_ADD  // residual + (acc + bias)
@@ -25,7 +24,7 @@ enum Output {
 struct Problem {
   void* y;
   const void* residual;  // CONV_ADD: the pixels of y
-  const void* bias;      // PLAIN, CONV, CONV_ADD: [N] or null
+  const void* bias;      // CONV, CONV_ADD: [N] or null
   int rows;              // MATRIX: rows of A; else pictures B
   int tiles;     // tiles along the rows: MATRIX: rows / BM rounded up; else rows * across * down
   int ldy, ldr;  // row strides (convolutions: between pixels), multiples of 8
@@ -81,9 +80,7 @@ struct Gemm {
   static_assert((WGS - 1) * DRIFT < STAGES_A && (WGS - 1) * DRIFT * TAPS <= STAGES_W, "");
 };
 
-// The entry points, named as their types with hopper_ in front: hopper_plain ...
-using plain = Gemm<MATRIX, PLAIN, 1, 256, 4, 4, 2>;
-using plain_192 = Gemm<MATRIX, PLAIN, 1, 192, 5, 5, 2>;  // for few rows (M <= 1024)
+// The entry points, named as their types with hopper_ in front: hopper_swiglu_256 ...
 using swiglu_256 = Gemm<MATRIX, SWIGLU, 1, 256, 4, 4, 2>;
 using conv3_256 = Gemm<CONV3, CONV, 1, 256, 3, 4, 1>;
 using conv3_128 = Gemm<CONV3, CONV, 2, 128, 3, 6, 1>;  // for O <= 128

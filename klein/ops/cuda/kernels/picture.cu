@@ -1,5 +1,5 @@
 // Group norm, and pixels doubled, for pictures with channels last.
-#include "lanes.cuh"
+#include "klein/ops/cuda/kernels/lanes.cuh"
 
 // A set of numbers as its size, mean and sum of squared differences from it: two sets merge without
 // the loss of digits that a sum of squares has.
