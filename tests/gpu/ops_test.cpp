@@ -1,4 +1,6 @@
 // The kernels for NVIDIA GPUs against the portable versions in float32 on the same numbers.
+#include <cmath>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <tuple>
@@ -27,8 +29,11 @@ namespace {
 using Arrays = std::vector<mx::array>;
 using Operation = std::function<mx::array(const Arrays&)>;
 
+/// The same numbers in every run, others in every call.
 mx::array random(mx::Shape shape, float scale = 1.0f, float offset = 0.0f) {
-  const auto wide = mx::random::normal(shape) * mx::array(scale) + mx::array(offset);
+  static std::uint64_t calls = 0;
+  const auto noise = mx::random::normal(shape, mx::float32, mx::random::key(++calls));
+  const auto wide = noise * mx::array(scale) + mx::array(offset);
   return mx::astype(wide, mx::bfloat16);
 }
 
@@ -53,6 +58,20 @@ float relative_error(const Operation& run, const Arrays& inputs) {
 }
 
 constexpr float kTwoRoundings = 1.2e-2f;
+
+float norm(const mx::array& a) {
+  return std::sqrt(mx::sum(mx::square(mx::astype(a, mx::float32))).item<float>());
+}
+
+/// The difference as a whole beside the truth as a whole: of 8-bit numbers single values say
+/// little.
+float relative_norm_error(const Operation& run, const Arrays& inputs) {
+  const auto got = run(inputs);
+  Arrays wide;
+  for (const auto& a : inputs) wide.push_back(mx::astype(a, mx::float32));
+  const auto truth = run(wide);
+  return norm(mx::astype(got, mx::float32) - truth) / norm(truth);
+}
 
 }  // namespace
 
@@ -274,7 +293,8 @@ TEST_SUITE("gpu/ops") {
         return ops::linear(gated, down);
       };
       const Arrays inputs{random({1, 512, dim}), random({1, dim}, 0.3f)};
-      CHECK(relative_error(run, inputs) < 0.06f);
+      // Two products of such rows are 4.4e-2 to 4.6e-2 from the truth when torch makes them.
+      CHECK(relative_norm_error(run, inputs) < 5.5e-2f);
       ops::use_math(MathMode::fast);  // the same weights with activations in bfloat16: nearer
       CHECK(relative_error(run, inputs) < kTwoRoundings);
       ops::use_math(MathMode::fp8);
