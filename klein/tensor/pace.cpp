@@ -3,13 +3,6 @@
 #include <utility>
 
 namespace klein {
-namespace {
-
-// Blocks of a transformer that wait in the GPU's queue: some milliseconds of work.
-constexpr std::size_t kAhead = 3;
-
-}  // namespace
-
 void Pace::start(std::vector<mx::array> results) {
   if (mx::default_device() == mx::Device::cpu) {
     mx::eval(std::move(results));
@@ -17,7 +10,7 @@ void Pace::start(std::vector<mx::array> results) {
   }
   mx::async_eval(results);
   running_.push_back(std::move(results));
-  if (running_.size() <= kAhead) return;
+  if (running_.size() <= ahead_) return;
   for (auto& done : running_.front()) done.wait();
   running_.pop_front();
 }

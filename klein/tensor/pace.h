@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <deque>
 #include <vector>
 
@@ -11,10 +12,14 @@ namespace klein {
 /// time. The CPU finishes each piece; a GPU is always given some pieces ahead of those it works on.
 class Pace {
  public:
+  /// `ahead` pieces wait in a GPU's queue: some milliseconds of work.
+  explicit Pace(std::size_t ahead = 3) : ahead_(ahead) {}
+
   /// Begins the work on these arrays; on a GPU waits for those of some calls before.
   void start(std::vector<mx::array> results);
 
  private:
+  std::size_t ahead_;
   std::deque<std::vector<mx::array>> running_;
 };
 

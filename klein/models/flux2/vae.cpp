@@ -96,7 +96,7 @@ UpBlock::UpBlock(int in, int out, const VaeConfig& c, bool twice_as_large) {
 }
 
 mx::array UpBlock::operator()(const mx::array& x) const {
-  Pace pace;  // a picture's results are the largest arrays of all
+  Pace pace(1);  // a picture's results are the largest arrays of all
   auto h = x;
   for (const auto& resnet : resnets) pace.start({h = resnet(h)});
   for (const auto& upsampler : upsamplers) h = upsampler(h);
