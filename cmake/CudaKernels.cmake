@@ -11,7 +11,8 @@ target_link_options(compile_cuda PRIVATE -Wl,-rpath-link,${cuda_lib})
 set_target_properties(compile_cuda PROPERTIES BUILD_RPATH ${cuda_lib})
 
 file(GLOB kernel_files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/klein/ops/cuda/kernels/*.cu)
-file(GLOB kernel_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/klein/ops/cuda/kernels/*.cuh)
+file(GLOB kernel_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/klein/ops/cuda/kernels/*.cuh
+  ${PROJECT_SOURCE_DIR}/klein/ops/cuda/kernels/*.h)
 set(jobs)
 foreach(file IN LISTS kernel_files)
   if(file MATCHES "/hopper_")

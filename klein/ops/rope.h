@@ -31,8 +31,9 @@ mx::array rms_norm_rope_interleaved(const mx::array& x, const mx::array& weight,
 
 /// rope_half(rms_norm_rounded_twice(x, weight, eps), cosines, sines), in one pass on a GPU.
 ///
-/// Shapes   x [B, L, H, D], weight [D]; cosines and sines [L, D/2] in the dtype of x -> [B, L, H,
-/// D] Dtype    that of x Errors   Error(shape) when weight or tables do not fit x
+/// Shapes   x [B, L, H, D], weight [D]; cosines and sines [L, D/2] -> [B, L, H, D]
+/// Dtype    that of x, which the tables share
+/// Errors   Error(shape) when weight or tables do not fit x
 mx::array rms_norm_rope_half(const mx::array& x, const mx::array& weight, float eps,
                              const mx::array& cosines, const mx::array& sines);
 

@@ -74,6 +74,10 @@ void write_tensor(const std::filesystem::path& path, const std::string& name,
 void write_rows(const std::vector<std::filesystem::path>& paths, const std::string& name,
                 const mx::array& value, bool overwrite) {
   if (paths.size() == 1) return write_tensor(paths.front(), name, value, overwrite);
+  const auto rows = static_cast<std::size_t>(value.shape(0));
+  if (rows != 1 && rows < paths.size())
+    throw Error(ErrorKind::shape, fmt::format("expected {} for {} files, got {}", name,
+                                              paths.size(), describe(value)));
   for (std::size_t i = 0; i < paths.size(); ++i) {
     const auto row = value.shape(0) == 1 ? 0 : static_cast<int>(i);
     write_tensor(paths[i], name, mx::take(value, mx::array({row}), 0), overwrite);

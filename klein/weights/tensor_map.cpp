@@ -189,6 +189,17 @@ bool is_loadable(const StoredTensor& t) {
   return dtype && mx::issubdtype(*dtype, mx::floating);
 }
 
+/// Arrays that are still being copied must not end before their copies do, whatever is thrown.
+struct UploadsEnd {
+  ~UploadsEnd() {
+    try {
+      ops::cuda::finish_uploads();
+    } catch (const Error&) {
+      // What went wrong first is on its way.
+    }
+  }
+};
+
 }  // namespace
 
 WeightMap weight_map(const WeightFiles& files, const Renaming& renaming) {
@@ -196,6 +207,7 @@ WeightMap weight_map(const WeightFiles& files, const Renaming& renaming) {
   for (const auto& entry : renaming.origins) wanted[entry.second.source].push_back(&entry);
 
   WeightMap weights;
+  const UploadsEnd at_the_end;
   std::string complaints;
   for (const auto& tensor : files.tensors) {
     const auto uses = wanted.find(tensor.name);
@@ -226,6 +238,7 @@ Shapes shapes_of(const WeightMap& weights) {
 
 TensorMap load_tensors(const io::SafetensorsFile& file) {
   TensorMap tensors;
+  const UploadsEnd at_the_end;
   for (const auto& tensor : file.tensors()) {
     const auto dtype = mlx_dtype_of(tensor.dtype);
     if (!dtype)

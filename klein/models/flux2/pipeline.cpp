@@ -192,8 +192,8 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Reques
   const int batch = plan.batch();
   const auto positive =
       request.prompt_embeds ? given(*request.prompt_embeds) : embedding(request.prompt);
-  write_rows(request.save_prompt_embeds, "prompt_embeds", positive, request.overwrite);
   Prompts prompts{for_batch(positive, batch), std::nullopt};
+  write_rows(request.save_prompt_embeds, "prompt_embeds", positive, request.overwrite);
   if (plan.classifier_free)
     prompts.negative = for_batch(embedding(request.negative_prompt.value_or("")), batch);
   while (embeddings_.size() > kKeptEmbeddings) embeddings_.pop_back();

@@ -31,18 +31,18 @@ struct Kind {
 constexpr Kind kPlain{"hopper_attention", HOPPER_ATTENTION_KEYS};
 constexpr Kind kCausal{"hopper_attention_causal", HOPPER_ATTENTION_CAUSAL_KEYS};
 
-/// Counters and partial results of every launch, one after the other: the counters are zeros at
-/// first, and each launch leaves them so.
+/// Counters and partial results of the launches of a thread, and so of its stream, one after the
+/// other: the counters are zeros at first, and each launch leaves them so.
 const mx::array& workspace() {
-  static const auto* const made = [] {
+  thread_local const auto made = [] {
     const auto bytes = static_cast<std::size_t>(HOPPER_ATTENTION_WORKSPACE(multiprocessors()));
     auto memory = device_memory(bytes, nullptr);
     check(cudaMemset(data_of(memory), 0, HOPPER_ATTENTION_COUNTERS * sizeof(int)),
           "memory for attention");
     check(cudaDeviceSynchronize(), "memory for attention");
-    return new mx::array(std::move(memory), {static_cast<int>(bytes)}, mx::uint8);
+    return mx::array(std::move(memory), {static_cast<int>(bytes)}, mx::uint8);
   }();
-  return *made;
+  return made;
 }
 
 CUtensorMap heads_map(const mx::array& a, int tokens) {

@@ -246,14 +246,16 @@ class Plan {
   std::size_t workspace_ = 0;
 };
 
-/// Made at the first use of a shape. One thread owns all arrays, but tests have several.
-const Plan& plan(const ProductShape& shape) {
+/// Calls work(plan), which is made at the first use of a shape, while no other thread has one: a
+/// plan is told its operands before it runs.
+template <typename Work>
+auto with_plan(const ProductShape& shape, const Work& work) {
   static std::mutex mutex;
   static std::map<ProductShape, std::unique_ptr<Plan>> plans;
   const std::lock_guard lock(mutex);
   auto& place = plans[shape];
   if (!place) place = std::make_unique<Plan>(shape);
-  return *place;
+  return work(*place);
 }
 
 }  // namespace
@@ -264,11 +266,11 @@ bool fits_product(const ProductShape& shape) {
 }
 
 std::size_t product_workspace(const ProductShape& shape) {
-  return plan(shape).workspace();
+  return with_plan(shape, [](const Plan& plan) { return plan.workspace(); });
 }
 
 void run_product(const ProductShape& shape, const ProductData& data, CUstream stream) {
-  plan(shape).run(data, stream);
+  with_plan(shape, [&](const Plan& plan) { plan.run(data, stream); });
 }
 
 }  // namespace klein::ops::cuda

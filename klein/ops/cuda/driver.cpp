@@ -38,13 +38,13 @@ const Driver& driver() {
 void check(cudaError_t result, const char* what) {
   if (result == cudaSuccess) return;
   const auto kind = result == cudaErrorMemoryAllocation ? ErrorKind::memory : ErrorKind::internal;
-  throw Error(kind, fmt::format("the GPU has no {}: {}", what, cudaGetErrorString(result)));
+  throw Error(kind, fmt::format("CUDA refused {}: {}", what, cudaGetErrorString(result)));
 }
 
 void check(CUresult result, const char* what) {
   if (result == CUDA_SUCCESS) return;
   throw Error(result == CUDA_ERROR_OUT_OF_MEMORY ? ErrorKind::memory : ErrorKind::internal,
-              fmt::format("the GPU has no {}: error {}", what, static_cast<int>(result)));
+              fmt::format("CUDA refused {}: error {}", what, static_cast<int>(result)));
 }
 
 }  // namespace klein::ops::cuda

@@ -61,9 +61,9 @@ Fp8Rows make_fp8_rows(const mx::array& x) {
   return join(&x, nullptr, nullptr);
 }
 
-/// One for all products that read the same array.
+/// One for all products that read the same array; arrays belong to their thread.
 const Fp8Rows& fp8_rows(const mx::array& x) {
-  static std::optional<std::pair<mx::array, Fp8Rows>> last;
+  thread_local std::optional<std::pair<mx::array, Fp8Rows>> last;
   if (!last || last->first.id() != x.id()) last.emplace(x, make_fp8_rows(x));
   return last->second;
 }

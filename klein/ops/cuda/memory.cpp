@@ -38,7 +38,11 @@ void keep_pool() {
 void give_back(mx::allocator::Buffer buffer) {
   auto* gone = static_cast<mx::cu::CudaBuffer*>(buffer.ptr());
   // MLX may have moved it to memory that the CPU reads too.
-  if (gone->device < 0)
+  cudaPointerAttributes is{};
+  if (gone->device < 0 && cudaPointerGetAttributes(&is, gone->data) == cudaSuccess &&
+      is.type == cudaMemoryTypeHost)
+    cudaFreeHost(gone->data);
+  else if (gone->device < 0)
     cudaFree(gone->data);
   else
     cudaFreeAsync(gone->data, free_stream());

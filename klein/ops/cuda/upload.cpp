@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -93,8 +94,9 @@ class Uploader {
     std::unique_lock lock(mutex_);
     if (queue_.empty()) {
       lock.unlock();
-      cudaStreamSynchronize(stream);
+      const auto result = cudaStreamSynchronize(stream);
       lock.lock();
+      if (result != cudaSuccess) failure_ = result;
       open_ -= std::exchange(sent_pieces, 0);
       if (open_ == 0) idle_.notify_all();
     }
@@ -125,7 +127,7 @@ Uploader& uploader() {
 }
 
 /// Whether there is anything to wait for.
-bool has_begun = false;
+std::atomic<bool> has_begun = false;
 
 }  // namespace
 
@@ -146,7 +148,7 @@ mx::array upload(std::span<const std::byte> bytes, const mx::Shape& shape, mx::D
 }
 
 void finish_uploads() {
-  if (std::exchange(has_begun, false)) uploader().finish();
+  if (has_begun.exchange(false)) uploader().finish();
 }
 
 }  // namespace klein::ops::cuda
