@@ -1,6 +1,8 @@
 #include "klein/pipeline/tensor_files.h"
 
+#include <filesystem>
 #include <limits>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -35,6 +37,20 @@ TEST_SUITE("pipeline/tensor_files") {
         ("expected finite values in `noise`, got NaN or infinity: " + path.string()).c_str(),
         Error);
     CHECK_THROWS_AS(write_tensor(path, "noise", mx::zeros({1}), false), Error);
+  }
+
+  TEST_CASE("rows go to files of their own, and there has to be one for each") {
+    const io::test::TempDir folder;
+    const auto rows = mx::reshape(mx::arange(6, mx::float32), {2, 3});
+    write_rows({folder / "a.safetensors", folder / "b.safetensors"}, "t", rows, false);
+    CHECK(mx::array_equal(read_tensor(folder / "b.safetensors", "t"),
+                          mx::array({3.0f, 4.0f, 5.0f}, {1, 3}))
+              .item<bool>());
+    const auto too_many =
+        std::vector{folder / "c.safetensors", folder / "d.safetensors", folder / "e.safetensors"};
+    CHECK_THROWS_WITH_AS(write_rows(too_many, "t", rows, false),
+                         "expected t for 3 files, got [2, 3] float32", Error);
+    CHECK_FALSE(std::filesystem::exists(folder / "c.safetensors"));
   }
 
   TEST_CASE("pixels are clamped and rounded half to even") {
