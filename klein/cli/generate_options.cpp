@@ -20,7 +20,6 @@ namespace klein::cli {
 namespace {
 
 constexpr int kMaxAutoSeeds = 100'000;
-constexpr int kMaxBatch = 64;  // the request's own limit
 constexpr std::uint64_t kMaxPromptBytes = std::uint64_t{16} << 20;
 
 using Words = std::vector<std::string>;
@@ -159,9 +158,9 @@ void GenerateOptions::settle_seeds() {
                                               kMaxAutoSeeds, *auto_seeds));
   if (auto_seeds && !seeds.empty())
     warnings.emplace_back("--auto-seeds has no effect beside --seed");
-  if (batch && (*batch < 1 || *batch > kMaxBatch))
+  if (batch && (*batch < 1 || *batch > kMostPicturesAtOnce))
     throw Error(ErrorKind::usage,
-                fmt::format("expected --batch to be 1 to {}, got {}", kMaxBatch, *batch));
+                fmt::format("expected --batch to be 1 to {}, got {}", kMostPicturesAtOnce, *batch));
   if (batch && request.latents)
     throw Error(ErrorKind::usage, "expected --batch or --latents, got both",
                 "A file of latents holds its own batch.");

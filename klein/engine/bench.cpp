@@ -18,7 +18,6 @@ namespace {
 using Generate = std::function<GenerateResult(const GenerateRequest&)>;
 
 constexpr int kMostRuns = 1000;
-constexpr int kMostPictures = 64;
 
 /// Makes the pictures and keeps their times.
 class Bench {
@@ -124,9 +123,9 @@ void BenchRequest::validate() const {
   if (runs < 1 || runs > kMostRuns)
     throw Error(ErrorKind::usage, fmt::format("expected 1 to {} runs, got {}", kMostRuns, runs));
   for (const int pictures : batches)
-    if (pictures < 1 || pictures > kMostPictures)
+    if (pictures < 1 || pictures > kMostPicturesAtOnce)
       throw Error(ErrorKind::usage, fmt::format("expected a batch of 1 to {} pictures, got {}",
-                                                kMostPictures, pictures));
+                                                kMostPicturesAtOnce, pictures));
   picture.validate();
 }
 

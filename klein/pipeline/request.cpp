@@ -12,7 +12,6 @@ namespace {
 constexpr int kMaxSide = 4096 * 4096 / 16;
 constexpr long long kMaxPixels = 4096LL * 4096;
 constexpr int kMaxSteps = 1000;
-constexpr std::size_t kMaxBatch = 64;
 
 [[noreturn]] void refuse(const std::string& message, std::string hint = {}) {
   throw Error(ErrorKind::usage, message, std::move(hint));
@@ -56,8 +55,9 @@ void GenerateRequest::validate() const {
   for (const auto& lora : loras)
     if (!std::isfinite(lora.scale))
       refuse(fmt::format("expected a finite scale for a LoRA, got {}: {}", lora.scale, lora.name));
-  if (seeds.size() > kMaxBatch)
-    refuse(fmt::format("expected at most {} pictures at once, got {}", kMaxBatch, seeds.size()));
+  if (seeds.size() > static_cast<std::size_t>(kMostPicturesAtOnce))
+    refuse(fmt::format("expected at most {} pictures at once, got {}", kMostPicturesAtOnce,
+                       seeds.size()));
   if (seeds.size() > 1 && latents)
     refuse("expected several seeds or the latents to begin from, got both",
            "A file of latents holds its own batch.");

@@ -83,6 +83,9 @@ struct Preview {
 /// Called on the thread that works.
 using PreviewCallback = std::function<void(const Preview&)>;
 
+/// Pictures that a request draws together, at most.
+constexpr int kMostPicturesAtOnce = 64;
+
 /// What to paint. Everything optional is decided by the model when it is left unset.
 struct GenerateRequest {
   std::string prompt = {};

@@ -59,13 +59,7 @@ class CpuKernel : public mx::Primitive {
                              const std::vector<mx::array>& cotangents,
                              const std::vector<int>& argnums,
                              const std::vector<mx::array>&) override {
-    const auto twin = [this](const std::vector<mx::array>& inputs) {
-      return std::vector<mx::array>{twin_(inputs)};
-    };
-    const auto all = mx::vjp(twin, primals, cotangents).second;
-    std::vector<mx::array> wanted;
-    for (const int i : argnums) wanted.push_back(all[static_cast<std::size_t>(i)]);
-    return wanted;
+    return gradients_of(twin_, primals, cotangents, argnums);
   }
 
  private:

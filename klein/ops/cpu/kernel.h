@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "klein/ops/cpu/scalar.h"
+#include "klein/ops/portable_twin.h"
 #include "klein/tensor/mlx.h"
 
 /// What every CPU kernel needs: a node of MLX's graph, strided inputs, scratch memory, threads.
@@ -17,9 +18,6 @@ namespace klein::ops::native {
 /// and row-contiguous; inputs may have any strides. What it throws comes out of
 /// mx::eval, as std::runtime_error with the same text.
 using KernelBody = std::function<void(const std::vector<mx::array>& inputs, mx::array& output)>;
-
-/// The same operation made of MLX's own, for its gradients.
-using PortableTwin = std::function<mx::array(const std::vector<mx::array>& inputs)>;
 
 /// A lazy array that `body` computes on the CPU.
 mx::array cpu_kernel(const char* name, std::vector<mx::array> inputs, mx::Shape shape,

@@ -1,8 +1,6 @@
 #include "klein/ops/attention.h"
 
 #include <algorithm>
-#include <cmath>
-#include <optional>
 
 #include <cuda_runtime.h>
 

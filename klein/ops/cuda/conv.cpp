@@ -13,7 +13,6 @@ namespace klein::ops::cuda {
 namespace {
 
 constexpr unsigned kThreads = 256;
-constexpr int kLanes = 8;  // numbers a thread reads at once
 
 /// Of x + bias.
 struct BiasRecipe {};

@@ -18,12 +18,15 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/cuda/driver.h"
+#include "klein/ops/cuda/kernel.h"
 #include "klein/ops/cuda/saved_algorithms.h"
 
 namespace klein::ops::cuda {
 namespace {
 
 constexpr std::size_t kMostWorkspace = std::size_t{32} << 20;
+// A smaller block does not lie on the boundary that cuBLASLt asks for.
+constexpr std::size_t kLeastWorkspace = 4096;
 constexpr int kTried = 16;  // of cuBLASLt's proposals; later ones never won
 constexpr int kFirstRuns = 2;
 constexpr std::size_t kRacers = 4;
@@ -121,10 +124,9 @@ class Plan {
     if (!use_saved()) choose();
   }
 
-  std::size_t workspace() const { return workspace_; }
-
   cublasStatus_t run(const ProductData& data, cudaStream_t stream,
-                     const cublasLtMatmulAlgo_t& algorithm, std::size_t workspace_bytes) const {
+                     const cublasLtMatmulAlgo_t& algorithm, void* workspace,
+                     std::size_t workspace_bytes) const {
     if (shape_.with_bias) set(desc_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, data.bias);
     if (shape_.fp8) {
       set(desc_, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, data.weight_scales);
@@ -132,12 +134,17 @@ class Plan {
     }
     const float one = 1.0f, zero = 0.0f;
     return cublasLtMatmul(handle(), desc_.get(), &one, data.weight, weight_.get(), data.x, x_.get(),
-                          &zero, data.y, y_.get(), data.y, y_.get(), &algorithm, data.workspace,
+                          &zero, data.y, y_.get(), data.y, y_.get(), &algorithm, workspace,
                           workspace_bytes, stream);
   }
 
-  void run(const ProductData& data, cudaStream_t stream) const {
-    expect(run(data, stream, algorithm_, workspace_), "cublasLtMatmul");
+  void launch(Launcher& launcher, const ProductData& data) const {
+    void* workspace = nullptr;
+    if (workspace_ > 0)
+      workspace = address(launcher.scratch(std::max(workspace_, kLeastWorkspace)));
+    launcher.capture([&](CUstream stream) {
+      expect(run(data, stream, algorithm_, workspace, workspace_), "cublasLtMatmul");
+    });
   }
 
  private:
@@ -194,15 +201,17 @@ class Plan {
     // Zeros would draw less power and so run faster than any real numbers.
     fill(x.get(), bytes(shape_.m, shape_.k, each));
     fill(weight.get(), bytes(shape_.n, shape_.k, each));
-    const ProductData data{x.get(), weight.get(), weight.get(),   y.get(),
-                           scales,  scales,       workspace.get()};
+    const ProductData data{x.get(), weight.get(), weight.get(), y.get(), scales, scales};
+    const auto try_once = [&](std::size_t i) {
+      return run(data, nullptr, proposed[i].algo, workspace.get(), kMostWorkspace);
+    };
     check(cudaDeviceSynchronize(), "an answer");
     cudaEvent_t begin = nullptr, end = nullptr;
     check(cudaEventCreate(&begin), "a clock");
     check(cudaEventCreate(&end), "a clock");
     const auto time = [&](std::size_t i, int runs) {
       cudaEventRecord(begin);
-      for (int k = 0; k < runs; ++k) run(data, nullptr, proposed[i].algo, kMostWorkspace);
+      for (int k = 0; k < runs; ++k) try_once(i);
       cudaEventRecord(end);
       cudaEventSynchronize(end);
       float milliseconds = 0.0f;
@@ -212,8 +221,7 @@ class Plan {
     // The clock of the GPU moves while it is measured: the best few of a first look race in turns.
     std::vector<std::pair<float, std::size_t>> times;
     for (std::size_t i = 0; i < proposed.size(); ++i)
-      if (run(data, nullptr, proposed[i].algo, kMostWorkspace) == CUBLAS_STATUS_SUCCESS)
-        times.emplace_back(time(i, kFirstRuns), i);
+      if (try_once(i) == CUBLAS_STATUS_SUCCESS) times.emplace_back(time(i, kFirstRuns), i);
     std::ranges::sort(times);
     if (times.size() > kRacers) times.resize(kRacers);
     for (int round = 0; round < kRounds && times.size() > 1; ++round)
@@ -249,13 +257,13 @@ class Plan {
 /// Calls work(plan), which is made at the first use of a shape, while no other thread has one: a
 /// plan is told its operands before it runs.
 template <typename Work>
-auto with_plan(const ProductShape& shape, const Work& work) {
+void with_plan(const ProductShape& shape, const Work& work) {
   static std::mutex mutex;
   static std::map<ProductShape, std::unique_ptr<Plan>> plans;
   const std::lock_guard lock(mutex);
   auto& place = plans[shape];
   if (!place) place = std::make_unique<Plan>(shape);
-  return work(*place);
+  work(*place);
 }
 
 }  // namespace
@@ -265,12 +273,12 @@ bool fits_product(const ProductShape& shape) {
   return shape.m > 0 && shape.n % step == 0 && shape.k % step == 0;
 }
 
-std::size_t product_workspace(const ProductShape& shape) {
-  return with_plan(shape, [](const Plan& plan) { return plan.workspace(); });
+void prepare_product(const ProductShape& shape) {
+  with_plan(shape, [](const Plan&) {});
 }
 
-void run_product(const ProductShape& shape, const ProductData& data, CUstream stream) {
-  with_plan(shape, [&](const Plan& plan) { plan.run(data, stream); });
+void launch_product(Launcher& launcher, const ProductShape& shape, const ProductData& data) {
+  with_plan(shape, [&](const Plan& plan) { plan.launch(launcher, data); });
 }
 
 }  // namespace klein::ops::cuda

@@ -1,8 +1,6 @@
 #pragma once
 
-#include <cstdint>
-
-#include <cuda.h>
+#include "klein/ops/cuda/kernel.h"
 
 namespace klein::ops::cuda {
 
@@ -24,19 +22,18 @@ struct ProductData {
   void* y = nullptr;
   const void* x_scales = nullptr;
   const void* weight_scales = nullptr;
-  void* workspace = nullptr;
 };
 
 /// Whether cuBLASLt can do it: rows on 16 bytes.
 bool fits_product(const ProductShape& shape);
 
-/// Bytes of `workspace`. The first call for a shape tries the algorithms that cuBLASLt proposes and
-/// keeps the fastest, which takes some milliseconds of the GPU.
+/// The first call for a shape tries the algorithms that cuBLASLt proposes and keeps the fastest,
+/// which takes some milliseconds of the GPU.
 ///
 /// Errors   Error(unsupported) when there is no algorithm at all
-std::size_t product_workspace(const ProductShape& shape);
+void prepare_product(const ProductShape& shape);
 
-/// Puts the product into the stream.
-void run_product(const ProductShape& shape, const ProductData& data, CUstream stream);
+/// Puts the product into the stream, with what memory its algorithm needs beside.
+void launch_product(Launcher& launcher, const ProductShape& shape, const ProductData& data);
 
 }  // namespace klein::ops::cuda

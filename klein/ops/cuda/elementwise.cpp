@@ -9,11 +9,6 @@ namespace klein::ops::cuda {
 namespace {
 
 constexpr unsigned kThreads = 256;
-constexpr int kLanes = 8;  // numbers a thread reads at once
-
-int row_count(const mx::array& a) {
-  return static_cast<int>(a.size() / static_cast<std::size_t>(a.shape(-1)));
-}
 
 mx::array swiglu_product(const mx::array& x, const mx::array& gate, const mx::array& up) {
   auto shape = x.shape();

@@ -13,14 +13,8 @@
 namespace klein::ops::cuda {
 namespace {
 
-constexpr int kLanes = 8;            // numbers a thread reads at once
 constexpr int kMostInRegisters = 6;  // times kLanes: what a thread of join_swiglu_fp8 keeps
 constexpr int kLeastRows = 64;       // fewer rows read the weight once, whatever its numbers are
-constexpr std::size_t kLeastWorkspace = 4096;
-
-int row_count(const mx::array& a) {
-  return static_cast<int>(a.size() / static_cast<std::size_t>(a.shape(-1)));
-}
 
 /// Enough threads for a row of `width` numbers.
 unsigned join_threads(int width) {
@@ -88,19 +82,17 @@ mx::array fp8_linear(const mx::array& x, const mx::array& codes, const mx::array
                     shape.k <= 1024 * kLanes * kMostInRegisters;
   if (!fits) return cuda::linear(x, unpacked(codes, scales), std::nullopt);
   const auto rounded = fp8_rows(x);
-  const auto workspace = product_workspace(shape);
+  prepare_product(shape);
   auto out = x.shape();
   out.back() = shape.n;
-  const auto run = [shape, workspace](Launcher& launcher, const std::vector<mx::array>& in,
-                                      std::vector<mx::array>& result) {
-    ProductData data{.x = address(in[0]),
-                     .weight = address(in[2]),
-                     .y = address(result[0]),
-                     .x_scales = address(in[1]),
-                     .weight_scales = address(in[3])};
-    if (workspace > 0)
-      data.workspace = address(launcher.scratch(std::max(workspace, kLeastWorkspace)));
-    launcher.capture([&](CUstream stream) { run_product(shape, data, stream); });
+  const auto run = [shape](Launcher& launcher, const std::vector<mx::array>& in,
+                           std::vector<mx::array>& result) {
+    launch_product(launcher, shape,
+                   {.x = address(in[0]),
+                    .weight = address(in[2]),
+                    .y = address(result[0]),
+                    .x_scales = address(in[1]),
+                    .weight_scales = address(in[3])});
   };
   return gpu_kernel("fp8_linear", {rounded.codes, rounded.scales, codes, scales}, std::move(out),
                     mx::bfloat16, run, nullptr, Fp8LinearRecipe{x, codes, scales});

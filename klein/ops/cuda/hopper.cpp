@@ -1,7 +1,6 @@
 #include "klein/ops/cuda/hopper.h"
 
 #include <algorithm>
-#include <string>
 #include <vector>
 
 #include "klein/ops/cuda/driver.h"
@@ -87,7 +86,7 @@ void launch_swiglu_product(Launcher& launcher, const mx::array& x, const mx::arr
                            const mx::array& up, void* out, int out_stride) {
   using Gemm = hopper::swiglu_256;
   const int k = x.shape(-1), features = gate.shape(0);
-  const int m = static_cast<int>(x.size() / static_cast<std::size_t>(k));
+  const int m = row_count(x);
   const auto weight_map = [&](const mx::array& w) {
     return tensor_map(address(w), {k, features}, {k}, {kStep, Gemm::BN / 2});
   };

@@ -79,13 +79,7 @@ class GpuKernel : public mx::Primitive {
                              const std::vector<int>& argnums,
                              const std::vector<mx::array>&) override {
     if (!twin_) throw Error(ErrorKind::internal, std::string(name_) + " has no gradient");
-    const auto twin = [this](const std::vector<mx::array>& inputs) {
-      return std::vector<mx::array>{twin_(inputs)};
-    };
-    const auto all = mx::vjp(twin, primals, cotangents).second;
-    std::vector<mx::array> wanted;
-    for (const int i : argnums) wanted.push_back(all[static_cast<std::size_t>(i)]);
-    return wanted;
+    return gradients_of(twin_, primals, cotangents, argnums);
   }
 
  private:

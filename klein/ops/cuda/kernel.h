@@ -8,6 +8,7 @@
 
 #include <cuda.h>
 
+#include "klein/ops/portable_twin.h"
 #include "klein/tensor/mlx.h"
 
 namespace mlx::core::cu {
@@ -81,9 +82,6 @@ class Launcher {
 using KernelBody = std::function<void(Launcher& launcher, const std::vector<mx::array>& inputs,
                                       std::vector<mx::array>& outputs)>;
 
-/// The same operation made of MLX's own, for its gradients.
-using PortableTwin = std::function<mx::array(const std::vector<mx::array>& inputs)>;
-
 /// A lazy array that `body` computes on the GPU. `recipe` says what it is to those who could make
 /// it and the next operation in one: see recipe_of.
 mx::array gpu_kernel(const char* name, std::vector<mx::array> inputs, mx::Shape shape,
@@ -124,6 +122,14 @@ struct Rows {
 
 /// Errors   Error(internal) when `a` did not come from with_rows
 Rows rows(const mx::array& a, bool heads = false);
+
+/// Numbers that a thread of the kernels reads at once: 16 bytes of bfloat16.
+constexpr int kLanes = 8;
+
+/// All rows along the last axis.
+inline int row_count(const mx::array& a) {
+  return static_cast<int>(a.size() / static_cast<std::size_t>(a.shape(-1)));
+}
 
 /// count / each, rounded up.
 inline unsigned blocks_for(std::int64_t count, std::int64_t each) {

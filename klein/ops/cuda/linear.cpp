@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <any>
 
 #include "klein/ops/cuda/cublas.h"
 #include "klein/ops/cuda/kernel.h"
@@ -7,36 +7,23 @@
 #include "klein/ops/portable.h"
 
 namespace klein::ops::cuda {
-namespace {
-
-// A smaller block does not lie on the boundary that cuBLASLt asks for.
-constexpr std::size_t kLeastWorkspace = 4096;
-
-int row_count(const mx::array& a) {
-  return static_cast<int>(a.size() / static_cast<std::size_t>(a.shape(-1)));
-}
-
-}  // namespace
-
 mx::array linear(const mx::array& x, const mx::array& weight,
                  const std::optional<mx::array>& bias) {
   const ProductShape shape{
       .m = row_count(x), .n = weight.shape(0), .k = weight.shape(1), .with_bias = bias.has_value()};
   if (!fits_product(shape)) return portable::linear(x, weight, bias);
-  const auto workspace = product_workspace(shape);
+  prepare_product(shape);
   auto out = x.shape();
   out.back() = shape.n;
   std::vector<mx::array> inputs{x, weight};
   if (bias) inputs.push_back(*bias);
   return gpu_kernel(
       "linear", std::move(inputs), std::move(out), mx::bfloat16,
-      [shape, workspace](Launcher& launcher, const auto& in, auto& result) {
+      [shape](Launcher& launcher, const auto& in, auto& result) {
         const auto a = launcher.in_row_order(in[0]), w = launcher.in_row_order(in[1]);
         ProductData data{.x = address(a), .weight = address(w), .y = address(result[0])};
         if (shape.with_bias) data.bias = address(in[2]);
-        if (workspace > 0)
-          data.workspace = address(launcher.scratch(std::max(workspace, kLeastWorkspace)));
-        launcher.capture([&](CUstream stream) { run_product(shape, data, stream); });
+        launch_product(launcher, shape, data);
       },
       [](const auto& in) {
         return portable::linear(in[0], in[1], in.size() > 2 ? std::optional(in[2]) : std::nullopt);

@@ -9,14 +9,11 @@
 #include "klein/ops/cuda/kernel.h"
 #include "klein/ops/cuda/native.h"
 #include "klein/ops/cuda/recipes.h"
-#include "klein/ops/elementwise.h"
 #include "klein/ops/portable.h"
-#include "klein/ops/rope.h"
 
 namespace klein::ops::cuda {
 namespace {
 
-constexpr int kLanes = 8;           // numbers a thread reads at once
 constexpr int kMostThreads = 1024;  // of a block
 
 /// A block reads a row at once: 8 numbers a thread, whole warps.
@@ -28,8 +25,8 @@ unsigned threads_for(int channels) {
   return blocks_for(channels / kLanes, 32) * 32;
 }
 
-unsigned row_count(const mx::array& a) {
-  return static_cast<unsigned>(a.size() / static_cast<std::size_t>(a.shape(-1)));
+Dim block_a_row(const mx::array& a) {
+  return {static_cast<unsigned>(row_count(a))};
 }
 
 constexpr unsigned kRowNormThreads = 128;  // four rows
@@ -105,9 +102,9 @@ mx::array modulated_layer_norm(const mx::array& x, const mx::array& scale, const
         const int channels = a.shape(-1);
         if (has_row_norm(channels))
           launcher.run(row_norm(channels, "bf16"), row_norm_grid(a), {kRowNormThreads}, 0, rows(a),
-                       rows(s), rows(t), static_cast<int>(row_count(a)), eps, address(out[0]));
+                       rows(s), rows(t), row_count(a), eps, address(out[0]));
         else
-          launcher.run(function("common", "modulated_layer_norm_bf16"), {row_count(a)},
+          launcher.run(function("common", "modulated_layer_norm_bf16"), block_a_row(a),
                        {threads_for(channels)}, 0, rows(a), rows(s), rows(t), channels, eps,
                        address(out[0]));
       },
@@ -118,16 +115,14 @@ mx::array modulated_layer_norm(const mx::array& x, const mx::array& scale, const
 std::optional<Fp8Rows> fp8_of_modulated_norm(const mx::array& normed) {
   const auto* recipe = recipe_of<ModulatedNormRecipe>(normed);
   if (recipe == nullptr || !has_row_norm(normed.shape(-1))) return std::nullopt;
-  const auto made =
-      gpu_kernel("modulated_layer_norm_fp8", normed.inputs(),
-                 {normed.shape(), {static_cast<int>(row_count(normed))}}, {mx::uint8, mx::float32},
-                 [eps = recipe->eps](Launcher& launcher, const auto& in, auto& out) {
-                   const auto a = launcher.with_rows(in[0]), s = launcher.with_rows(in[1]),
-                              t = launcher.with_rows(in[2]);
-                   launcher.run(row_norm(a.shape(-1), "fp8"), row_norm_grid(a), {kRowNormThreads},
-                                0, rows(a), rows(s), rows(t), static_cast<int>(row_count(a)), eps,
-                                address(out[0]), address(out[1]));
-                 });
+  const auto made = gpu_kernel(
+      "modulated_layer_norm_fp8", normed.inputs(), {normed.shape(), {row_count(normed)}},
+      {mx::uint8, mx::float32}, [eps = recipe->eps](Launcher& launcher, const auto& in, auto& out) {
+        const auto a = launcher.with_rows(in[0]), s = launcher.with_rows(in[1]),
+                   t = launcher.with_rows(in[2]);
+        launcher.run(row_norm(a.shape(-1), "fp8"), row_norm_grid(a), {kRowNormThreads}, 0, rows(a),
+                     rows(s), rows(t), row_count(a), eps, address(out[0]), address(out[1]));
+      });
   return Fp8Rows{made[0], made[1]};
 }
 
@@ -138,7 +133,7 @@ mx::array rms_norm_rounded_twice(const mx::array& x, const mx::array& weight, fl
       "rms_norm_rounded_twice", {x, weight}, x.shape(), mx::bfloat16,
       [eps](Launcher& launcher, const auto& in, auto& out) {
         const auto a = launcher.with_rows(in[0]), w = launcher.with_rows(in[1]);
-        launcher.run(function("common", "rms_norm_rounded_twice_bf16"), {row_count(a)},
+        launcher.run(function("common", "rms_norm_rounded_twice_bf16"), block_a_row(a),
                      {threads_for(a.shape(-1))}, 0, rows(a), address(w), a.shape(-1), eps,
                      address(out[0]));
       },

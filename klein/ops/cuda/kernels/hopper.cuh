@@ -1,5 +1,5 @@
 // What CUDA C++ has no words for on Hopper (sm_90a): mbarriers, the tensor memory accelerator (TMA), warpgroup matrix
-// products (wgmma), register reallocation and thread block clusters. Thin wrappers over PTX; NVRTC compiles them too.
+// products (wgmma) and register reallocation. Thin wrappers over PTX; NVRTC compiles them too.
 #pragma once
 #include <cuda_bf16.h>
 
@@ -20,7 +20,7 @@ HOPPER_FN u32 shared_address(const void* p) { return static_cast<u32>(__cvta_gen
 HOPPER_FN void barrier_init(u32 bar, u32 arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(arrivals) : "memory");
 }
-// Makes the initialised barriers visible to TMA and to the other blocks of the cluster.
+// Makes the initialised barriers visible to TMA (and to other blocks of a cluster, were there any).
 HOPPER_FN void barrier_init_done() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
 // Arrives, and tells the barrier how many bytes TMA will bring in this phase.
@@ -29,15 +29,6 @@ HOPPER_FN void barrier_expect(u32 bar, u32 bytes) {
 }
 HOPPER_FN void barrier_arrive(u32 bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
-}
-// Arrives at the barrier at the same address in block `cta` of the cluster. Without .release.cluster, which would cost a fence
-// of the whole GPU: it is for slots that only TMA and wgmma touch.
-HOPPER_FN void barrier_arrive_at(u32 bar, u32 cta) {
-  asm volatile(
-      "{ .reg .b32 remote;\n"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [remote]; }" ::"r"(bar), "r"(cta)
-      : "memory");
 }
 // Waits until the phase of this parity has completed (a fresh barrier counts as having completed parity 1).
 HOPPER_FN void barrier_wait(u32 bar, u32 parity) {
@@ -48,45 +39,14 @@ HOPPER_FN void barrier_wait(u32 bar, u32 parity) {
       : "memory");
 }
 
-// ---- Blocks, clusters, warpgroups ----
+// ---- Warpgroups ----
 
-HOPPER_FN u32 cluster_rank() {
-  u32 r;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
-  return r;
-}
-HOPPER_FN void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-HOPPER_FN bool elect_one() {  // true in one lane of a warp
-  u32 p;
-  asm volatile("{ .reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p; }" : "=r"(p));
-  return p;
-}
-HOPPER_FN void named_barrier(u32 id, u32 threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
 template <int N> HOPPER_FN void registers_down() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
 template <int N> HOPPER_FN void registers_up() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
-
-HOPPER_FN u32 load_acquire(const u32* p) {
-  u32 v;
-  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
-  return v;
-}
-HOPPER_FN void store_release(u32* p, u32 v) {
-  asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
-}
 
 HOPPER_FN void prefetch_l2(const void* p, u32 bytes) {  // both multiples of 16
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory");
 }
-
-// 16 bytes from global to shared memory, to be waited for by the same thread.
-HOPPER_FN void copy_async(u32 to, const void* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-}
-HOPPER_FN void copy_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 // ---- TMA: a box of a tensor into shared memory; `bar` counts its bytes ----
 
@@ -97,14 +57,6 @@ HOPPER_FN void tma_load(u32 dst, const CUtensorMap* map, u32 bar, int x, int y) 
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(dst),
       "l"(map), "r"(bar), "r"(x), "r"(y)
-      : "memory");
-}
-// The same into every block of the cluster named in `blocks`, at the same addresses (box and barrier).
-HOPPER_FN void tma_load(u32 dst, const CUtensorMap* map, u32 bar, int x, int y, unsigned short blocks) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-      " [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(dst),
-      "l"(map), "r"(bar), "r"(x), "r"(y), "h"(blocks)
       : "memory");
 }
 HOPPER_FN void tma_load(u32 dst, const CUtensorMap* map, u32 bar, int x, int y, int z, int w) {
@@ -154,13 +106,6 @@ template <int N> HOPPER_FN void product_wait() { asm volatile("wgmma.wait_group.
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31," \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47," \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define HOPPER_D96 \
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15," \
-    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31," \
-    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47," \
-    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63," \
-    "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79," \
-    "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 #define HOPPER_D128 \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15," \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31," \
@@ -174,26 +119,21 @@ template <int N> HOPPER_FN void product_wait() { asm volatile("wgmma.wait_group.
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
 #define HOPPER_F32(i) HOPPER_F8(i), HOPPER_F8(i + 8), HOPPER_F8(i + 16), HOPPER_F8(i + 24)
 #define HOPPER_F64 HOPPER_F32(0), HOPPER_F32(32)
-#define HOPPER_F96 HOPPER_F64, HOPPER_F32(64)
-#define HOPPER_F128 HOPPER_F96, HOPPER_F32(96)
+#define HOPPER_F128 HOPPER_F64, HOPPER_F32(64), HOPPER_F32(96)
 
 // d (64 x N) = [d +] A (64 x 32 bytes) W^T (N x 32 bytes); A and W as tile_descriptor says. `keep` = 0 drops the old d.
-template <int N, bool FP8> struct Product;
-#define HOPPER_PRODUCT(N, R, FP8, K_TYPES, MAJOR, A, W, KEEP)                                       \
-  template <> struct Product<N, FP8> {                                                             \
-    static HOPPER_FN void run(float (&d)[R], u64 a, u64 w, u32 keep) {                             \
-      asm volatile("{ .reg .pred p;\nsetp.ne.b32 p, " KEEP ", 0;\n"                                \
-                   "wgmma.mma_async.sync.aligned.m64n" #N K_TYPES " {" HOPPER_D##R "}, " A ", " W \
-                   ", p, 1, 1" MAJOR "; }"                                                         \
-                   : HOPPER_F##R                                                                   \
-                   : "l"(a), "l"(w), "r"(keep));                                                   \
-    }                                                                                              \
+template <int N> struct Product;
+#define HOPPER_PRODUCT(N, R, A, W, KEEP)                                                                    \
+  template <> struct Product<N> {                                                                          \
+    static HOPPER_FN void run(float (&d)[R], u64 a, u64 w, u32 keep) {                                     \
+      asm volatile("{ .reg .pred p;\nsetp.ne.b32 p, " KEEP ", 0;\n"                                        \
+                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" HOPPER_D##R "}, " A ", " W \
+                   ", p, 1, 1, 0, 0; }"                                                                    \
+                   : HOPPER_F##R                                                                           \
+                   : "l"(a), "l"(w), "r"(keep));                                                           \
+    }                                                                                                      \
   };
-#define HOPPER_PRODUCTS(N, R, A, W, KEEP)                                        \
-  HOPPER_PRODUCT(N, R, false, "k16.f32.bf16.bf16", ", 0, 0", A, W, KEEP)         \
-  HOPPER_PRODUCT(N, R, true, "k32.f32.e4m3.e4m3", "", A, W, KEEP)
-HOPPER_PRODUCTS(128, 64, "%64", "%65", "%66")
-HOPPER_PRODUCTS(192, 96, "%96", "%97", "%98")
-HOPPER_PRODUCTS(256, 128, "%128", "%129", "%130")
+HOPPER_PRODUCT(128, 64, "%64", "%65", "%66")
+HOPPER_PRODUCT(256, 128, "%128", "%129", "%130")
 
 }  // namespace hopper

@@ -258,7 +258,7 @@ HOPPER_FN void consume(const Params& p, int wg, u32 a_tiles, u32 w_tiles, u32 st
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
 #pragma unroll
-        for (int mt = 0; mt < G::MT; ++mt) Product<G::BN, false>::run(acc[mt], a + mt * 512 + k * 2, w + k * 2, keep);
+        for (int mt = 0; mt < G::MT; ++mt) Product<G::BN>::run(acc[mt], a + mt * 512 + k * 2, w + k * 2, keep);
         keep = 1;
       }
       product_commit();
