@@ -6,12 +6,14 @@ line of JSON on standard output:
     text, step, decode, picture       seconds; of a step the median, of a picture all from the prompt to 8-bit pixels
     latents_cosine, latents_error     klein's final latents against these, the error relative to their norm
     picture_psnr                      klein's picture against this one, in dB; null where they are equal
-Before the first one comes {"program": versions, "device": name}, or {"error": sentence, "hint": sentence}. Noise, size,
+Before the first one comes {"program": versions, "device": name}, or {"error": sentence, "hint": sentence}; --check, alone,
+answers {} or the same error from the names of the modules, in no time. Noise, size,
 steps and guidance are klein's. Compiled: torch.compile of transformer and decoder, attention by cuDNN and one product for
 query, key and value where there is a GPU. Needs torch, diffusers, transformers, safetensors, numpy and Pillow.
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -21,6 +23,7 @@ import sys
 import time
 
 NEEDED = "torch, diffusers, transformers, accelerate, safetensors, numpy and Pillow"
+MODULES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "PIL")
 
 
 class Drawer:
@@ -105,7 +108,19 @@ class Drawer:
                 "picture_psnr": None if error == 0 else 10 * math.log10(255**2 / error)}
 
 
+def missing(reason):
+    return {"error": f"expected a Python with diffusers' Flux2KleinPipeline, but {reason}: {sys.executable}",
+            "hint": f"Install {NEEDED} there, or name another by --python."}
+
+
+def check():
+    absent = [name for name in MODULES if importlib.util.find_spec(name) is None]
+    print(json.dumps(missing(f"No module named '{absent[0]}'") if absent else {}))
+
+
 def main():
+    if sys.argv[1:] == ["--check"]:
+        return check()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path, required=True, help="folder in diffusers' layout")
     parser.add_argument("--device", choices=("cuda", "cpu"), required=True, help="cuda is taken where there is one")
@@ -128,8 +143,7 @@ def main():
         if isinstance(error, AttributeError) and "Flux2KleinPipeline" not in str(error):
             raise
         reason = str(error).splitlines()[0].rstrip(".")
-        print(json.dumps({"error": f"expected a Python with diffusers' Flux2KleinPipeline, but {reason}: {sys.executable}",
-                          "hint": f"Install {NEEDED} there, or name another by --python."}), file=answers)
+        print(json.dumps(missing(reason)), file=answers)
         return 1
     print(json.dumps({"program": drawer.program, "device": drawer.device}), file=answers)
     for line in sys.stdin:

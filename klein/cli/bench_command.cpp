@@ -115,6 +115,7 @@ void run(Options& options, Context& context) {
   const BenchSubject subject{.model = options.engine.model,
                              .device = model.info.device,
                              .precision = options.engine.precision,
+                             .math = options.engine.math,
                              .runs = request.runs};
   if (options.json)
     context.out << bench_json(report, comparison, subject) << '\n';
@@ -156,6 +157,8 @@ void add_bench_command(CLI::App& app, Context& context) {
       ->type_name(value::kNumber);
   add_int(*command, "--edit", o->references,
           "Also with so many reference pictures of the same size, kept and not");
+  command->add_flag("--floor", o->bench.measure_floor,
+                    "Also what the products and attentions of a step take alone");
   add_comparison_flags(*command, *o);
   command->add_flag("--quiet", o->quiet, "No progress");
   command->add_flag("--json", o->json, "Print one JSON object instead of a table");

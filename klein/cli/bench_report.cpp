@@ -38,7 +38,7 @@ std::vector<Part> parts_of(const BenchReport& r) {
   return {{"text", first.at(Stage::encode_text), r.text, r.text_flops, r.text.median},
           {"denoise", first.at(Stage::denoise), r.denoise, r.step_flops * r.first.steps,
            r.denoise.median},
-          {"step", step, r.step, r.step_flops, r.step.best},
+          {"step", step, r.step, r.step_flops, r.step.median},
           {"decode", first.at(Stage::decode), r.decode, r.decode_flops, r.decode.median}};
 }
 
@@ -48,7 +48,7 @@ std::map<std::string, RunTimes> compared_parts(const BenchReport& r) {
 }
 
 double share_of_gemm(const BenchReport& report) {
-  return report.step_flops / report.step.best / report.gemm_flops_per_sec;
+  return report.step_flops / report.step.median / report.gemm_flops_per_sec;
 }
 
 double share_of_floor(const BenchReport& report) {
@@ -64,6 +64,15 @@ double ratio(const Comparison& comparison, const std::string& part, const RunTim
 
 const char* name_of_dtype(Precision precision) {
   return precision == Precision::float32 ? "float32" : "bfloat16";
+}
+
+const char* name_of_math(MathMode math) {
+  return math == MathMode::exact ? "exact" : math == MathMode::fast ? "fast" : "fp8";
+}
+
+/// Only a GPU has several.
+std::string math_of(const BenchSubject& subject) {
+  return subject.device == "cpu" ? "" : fmt::format(", {},", name_of_math(subject.math));
 }
 
 std::string header(const char* name, const std::vector<const char*>& columns) {
@@ -89,6 +98,10 @@ void print_parts(const BenchReport& report, std::ostream& out) {
                      report.gemm_flops_per_sec / kTera);
   out << fmt::format("a step reaches {:.0f} % of the speed of one matrix product\n",
                      100.0 * share_of_gemm(report));
+  if (report.floor_seconds > 0.0)
+    out << fmt::format(
+        "its products and attention alone take {:.4f} s, {:.1f} % of the median step\n",
+        report.floor_seconds, 100.0 * share_of_floor(report));
   out << fmt::format("peak memory {:.2f} GB\n",
                      static_cast<double>(report.peak_memory_bytes) / 1e9);
 }
@@ -105,7 +118,7 @@ void print_batches(const BenchReport& report, std::ostream& out) {
 void print_edit(const BenchReport& report, std::ostream& out) {
   const auto& edit = *report.edit;
   const auto line = [&](const char* name, double seconds) {
-    out << fmt::format("{:<32} {:>10.3f} {:>9.2f}x\n", name, seconds, seconds / report.step.best);
+    out << fmt::format("{:<32} {:>10.3f} {:>9.2f}x\n", name, seconds, seconds / report.step.median);
   };
   out << fmt::format("\n{:<32} {:>10} {:>10}\n",
                      fmt::format("step with {} {}", edit.references,
@@ -130,10 +143,7 @@ void print_comparison(const BenchReport& report, const Comparison& comparison, s
     out << fmt::format("{:<14} {:>10.4f} {:>10.4f} {:>10} {:>9.2f}x\n", part, klein.median,
                        comparison.eager.at(part).median, compiled, ratio(comparison, part, klein));
   }
-  out << fmt::format("{:<14} {:>10.4f}\n\n", "floor", report.floor_seconds);
-  out << fmt::format("a step's products and attention alone take {:.0f} % of its time\n",
-                     100.0 * share_of_floor(report));
-  out << fmt::format("final latents: cosine {:.6f}, relative error {:.2e}; picture: {}\n",
+  out << fmt::format("\nfinal latents: cosine {:.6f}, relative error {:.2e}; picture: {}\n",
                      comparison.latents_cosine, comparison.latents_error,
                      comparison.picture_psnr
                          ? fmt::format("PSNR {:.1f} dB", *comparison.picture_psnr)
@@ -196,10 +206,11 @@ nlohmann::json warm_seconds(const BenchReport& report) {
 void print_bench(const BenchReport& report, const std::optional<Comparison>& comparison,
                  const BenchSubject& subject, std::ostream& out) {
   const auto& picture = report.first;
-  out << fmt::format("{}: {} x {}, {} steps, guidance {}, {} on {}; {} warm {}\n\n",
+  out << fmt::format("{}: {} x {}, {} steps, guidance {}, {}{} on {}; {} warm {}\n\n",
                      io::printable(subject.model, 4000), picture.width, picture.height,
                      picture.steps, picture.guidance, name_of_dtype(subject.precision),
-                     subject.device, subject.runs, subject.runs == 1 ? "run" : "runs");
+                     math_of(subject), subject.device, subject.runs,
+                     subject.runs == 1 ? "run" : "runs");
   print_parts(report, out);
   print_batches(report, out);
   if (report.edit) print_edit(report, out);
@@ -220,29 +231,32 @@ std::string bench_json(const BenchReport& report, const std::optional<Comparison
     batches.push_back({{"pictures", pictures},
                        {"seconds", json_of(seconds)},
                        {"pictures_per_second", pictures / seconds.median}});
-  nlohmann::json json{{"edit", json_of(report.edit)},
-                      {"model", subject.model},
-                      {"device", subject.device},
-                      {"dtype", name_of_dtype(subject.precision)},
-                      {"width", picture.width},
-                      {"height", picture.height},
-                      {"steps", picture.steps},
-                      {"guidance", picture.guidance},
-                      {"runs", subject.runs},
-                      {"first", first_seconds(report)},
-                      {"seconds", warm_seconds(report)},
-                      {"warm", warm},
-                      {"batches", batches},
-                      {"step_seconds", report.step_seconds},
-                      {"best_step_seconds", report.step.best},
-                      {"tflops_per_second", speeds},
-                      {"step_share_of_gemm", share_of_gemm(report)},
-                      {"peak_memory_bytes", report.peak_memory_bytes},
-                      {"loras", lora_report(picture.loras)},
-                      {"warnings", picture.warnings},
-                      {"diffusers", nullptr}};
-  if (comparison) {
-    json["diffusers"] = json_of(report, *comparison);
+  nlohmann::json json{
+      {"edit", json_of(report.edit)},
+      {"model", subject.model},
+      {"device", subject.device},
+      {"dtype", name_of_dtype(subject.precision)},
+      {"precision", subject.device == "cpu" ? nlohmann::json()  // it has one way only
+                                            : nlohmann::json(name_of_math(subject.math))},
+      {"width", picture.width},
+      {"height", picture.height},
+      {"steps", picture.steps},
+      {"guidance", picture.guidance},
+      {"runs", subject.runs},
+      {"first", first_seconds(report)},
+      {"seconds", warm_seconds(report)},
+      {"warm", warm},
+      {"batches", batches},
+      {"step_seconds", report.step_seconds},
+      {"best_step_seconds", report.step.best},
+      {"tflops_per_second", speeds},
+      {"step_share_of_gemm", share_of_gemm(report)},
+      {"peak_memory_bytes", report.peak_memory_bytes},
+      {"loras", lora_report(picture.loras)},
+      {"warnings", picture.warnings},
+      {"diffusers", nullptr}};
+  if (comparison) json["diffusers"] = json_of(report, *comparison);
+  if (report.floor_seconds > 0.0) {
     json["floor_seconds"] = report.floor_seconds;
     json["floor_share_of_step"] = share_of_floor(report);
   }

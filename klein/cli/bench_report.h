@@ -14,6 +14,7 @@ struct BenchSubject {
   std::string model;
   std::string device;
   Precision precision = Precision::bfloat16;
+  MathMode math = MathMode::fast;
   int runs = 0;
 };
 

@@ -72,7 +72,7 @@ void CompareDiffusers::join(BenchRequest& request, const ModelInfo& info) {
                 fmt::format("expected a model in diffusers' layout to compare with, got: {}",
                             info.folder.string()),
                 "klein save writes one.");
-  (void)find_compare_script();
+  expect_diffusers();
   request.runs = options_.compile ? 2 * options_.runs : options_.runs;
   request.measure_floor = true;
   request.save_noise = folder_ / "noise.safetensors";
@@ -80,6 +80,25 @@ void CompareDiffusers::join(BenchRequest& request, const ModelInfo& info) {
   request.after_run = [this, info](int run, const GenerateResult& picture) {
     after_run(run, picture, info);
   };
+}
+
+/// Before klein begins: a wrong Python should not be found out minutes later.
+void CompareDiffusers::expect_diffusers() {
+  ChildProcess check({options_.python, find_compare_script().string(), "--check"},
+                     folder_ / "log.txt");
+  expect_answer(check.receive(stop_requested_));
+}
+
+/// The answer of a Python that has diffusers.
+Json CompareDiffusers::expect_answer(const std::optional<std::string>& line) const {
+  auto answer = Json::parse(line.value_or(""), nullptr, false);
+  if (answer.is_object() && answer.contains("error"))
+    throw Error(ErrorKind::not_found, text(answer, "error"), text(answer, "hint"));
+  if (!line)
+    throw Error(ErrorKind::io, fmt::format("cannot run diffusers by {}: {}", options_.python,
+                                           io::in_quotes(log_end())));
+  if (!answer.is_object()) refuse_answer(*line);
+  return answer;
 }
 
 void CompareDiffusers::after_run(int run, const GenerateResult& picture, const ModelInfo& info) {
@@ -119,13 +138,8 @@ void CompareDiffusers::start(const GenerateResult& picture, const ModelInfo& inf
   say_("diffusers: loading");
   child_.emplace(words, folder_ / "log.txt");
   const auto line = child_->receive(stop_requested_);
-  const auto answer = Json::parse(line.value_or(""), nullptr, false);
-  if (answer.is_object() && answer.contains("error"))
-    throw Error(ErrorKind::not_found, text(answer, "error"), text(answer, "hint"));
-  if (!line)
-    throw Error(ErrorKind::io, fmt::format("cannot run diffusers by {}: {}", options_.python,
-                                           io::in_quotes(log_end())));
-  if (!answer.is_object() || text(answer, "program").empty()) refuse_answer(*line);
+  const auto answer = expect_answer(line);
+  if (text(answer, "program").empty()) refuse_answer(*line);
   comparison_.program = text(answer, "program");
   comparison_.device = text(answer, "device");
 }

@@ -9,6 +9,7 @@
 
 #include "klein/cli/child_process.h"
 #include "klein/engine/engine.h"
+#include "klein/io/json.h"
 
 namespace klein::cli {
 
@@ -45,11 +46,16 @@ class CompareDiffusers {
   ~CompareDiffusers();
 
   /// Has klein's measurement call back after every picture.
+  ///
+  /// Errors   Error(not_found) for a Python that lacks diffusers; Error(usage) for a model that
+  ///          diffusers cannot read
   void join(BenchRequest& request, const ModelInfo& info);
 
   Comparison result() const;
 
  private:
+  void expect_diffusers();
+  nlohmann::json expect_answer(const std::optional<std::string>& line) const;
   void after_run(int run, const GenerateResult& picture, const ModelInfo& info);
   void start(const GenerateResult& picture, const ModelInfo& info);
   void draw(const char* way, const std::string& prompt, bool counts);

@@ -78,12 +78,12 @@ class Bench {
     request.save_latents.clear();
     EditBench bench{.references = static_cast<int>(request.references.size())};
     request.kv_cache = KvCaching::off;
-    bench.step_seconds = std::ranges::min(generate_(request).step_seconds);
+    bench.step_seconds = RunTimes::of(generate_(request).step_seconds).median;
     request.kv_cache = KvCaching::on;
     const auto kept = generate_(request).step_seconds;
     bench.first_step_seconds = kept.front();
-    bench.kept_step_seconds =
-        kept.size() > 1 ? *std::min_element(kept.begin() + 1, kept.end()) : 0.0;
+    if (kept.size() > 1)
+      bench.kept_step_seconds = RunTimes::of({kept.begin() + 1, kept.end()}).median;
     report.edit = bench;
   }
 

@@ -25,6 +25,7 @@ namespace {
 
 constexpr double kGiga = 1e9;
 constexpr double kTightCacheGb = 1.0;
+constexpr double kPoolCacheGb = 0.05;
 
 std::optional<std::uint64_t> bytes_from(const std::optional<double>& gigabytes, const char* what) {
   if (!gigabytes) return std::nullopt;
@@ -80,10 +81,13 @@ struct Engine::Impl {
             .budget_bytes = bytes_from(options_.memory_budget_gb, "memory budget")};
   }
 
-  /// Only a GPU keeps freed memory; on the CPU it goes back to the system.
+  /// Only a GPU keeps freed memory; on the CPU it goes back to the system. What MLX keeps is of no
+  /// use to kernels that take theirs from the driver's pool.
   void limit_memory(const flux2::MemoryOptions& memory) const {
     auto cache = bytes_from(options_.cache_limit_gb, "cache limit");
-    if (!cache && (options_.low_ram || memory.budget_bytes))
+    if (!cache && ops::has_own_gpu_memory())
+      cache = bytes_from(kPoolCacheGb, "cache limit");
+    else if (!cache && (options_.low_ram || memory.budget_bytes))
       cache = bytes_from(kTightCacheGb, "cache limit");
     if (cache) mx::set_cache_limit(*cache);
     if (memory.budget_bytes && mx::default_device() == mx::Device::gpu)
@@ -101,7 +105,6 @@ struct Engine::Impl {
 
   GenerateResult generate(GenerateRequest request, const ProgressCallback& progress) {
     request.validate();
-    ops::use_math(options_.math);  // another engine may have asked for something else
     auto used = merged_;
     for (auto& lora : request.loras) {
       const auto& file = lora_file(lora.name, progress);
@@ -110,6 +113,9 @@ struct Engine::Impl {
     }
     auto result = pipeline_->generate(request, progress);
     result.loras = std::move(used);
+    if (options_.math == MathMode::exact && info_.device == "cpu")
+      result.warnings.emplace_back(
+          "the precision exact has no effect on the CPU, which computes in one way only");
     if (options_.cache_limit_gb && info_.device == "cpu")
       result.warnings.emplace_back(
           "the cache limit has no effect on the CPU, which keeps no freed memory");

@@ -4,6 +4,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "klein/ops/host_memory.h"
+
 namespace klein::nn {
 namespace {
 
@@ -11,8 +13,8 @@ RopeTables tables_from(const std::vector<float>& cosines, const std::vector<floa
                        int length, mx::Dtype dtype) {
   const int pairs = length > 0 ? static_cast<int>(cosines.size()) / length : 0;
   const mx::Shape shape{length, pairs};
-  return {mx::astype(mx::array(cosines.begin(), shape), dtype),
-          mx::astype(mx::array(sines.begin(), shape), dtype)};
+  return {mx::astype(ops::array_of(cosines, shape), dtype),
+          mx::astype(ops::array_of(sines, shape), dtype)};
 }
 
 /// Cosines and sines of the pairs of one axis, for every place on it that was asked for: thousands

@@ -1,7 +1,5 @@
 #include "klein/ops/backend.h"
 
-#include <atomic>
-
 #include "klein/core/error.h"
 #include "klein/ops/cuda/native.h"
 #include "klein/tensor/mlx.h"
@@ -9,24 +7,17 @@
 namespace klein::ops {
 namespace {
 
-std::atomic<Backend>& chosen() {
-  static std::atomic<Backend> value{Backend::native};
-  return value;
-}
-
-std::atomic<bool>& chosen_fp8() {
-  static std::atomic<bool> value{false};
-  return value;
-}
+thread_local Backend chosen = Backend::native;
+thread_local bool chosen_fp8 = false;
 
 }  // namespace
 
 void set_backend(Backend backend) noexcept {
-  chosen().store(backend, std::memory_order_relaxed);
+  chosen = backend;
 }
 
 Backend backend() noexcept {
-  return chosen().load(std::memory_order_relaxed);
+  return chosen;
 }
 
 void use_math(MathMode mode) {
@@ -37,15 +28,19 @@ void use_math(MathMode mode) {
         "Leave --precision away, or pack the weights with -q fp8.");
   const bool on_gpu = mx::default_device() == mx::Device::gpu;
   set_backend(on_gpu && mode == MathMode::exact ? Backend::portable : Backend::native);
-  chosen_fp8().store(mode == MathMode::fp8, std::memory_order_relaxed);
+  chosen_fp8 = mode == MathMode::fp8;
+}
+
+bool has_own_gpu_memory() {
+  return mx::default_device() == mx::Device::gpu && cuda::available();
 }
 
 std::uint64_t gpu_peak_bytes() {
-  return mx::default_device() == mx::Device::gpu && cuda::available() ? cuda::peak_bytes() : 0;
+  return has_own_gpu_memory() ? cuda::peak_bytes() : 0;
 }
 
 bool fp8_products() noexcept {
-  return chosen_fp8().load(std::memory_order_relaxed);
+  return chosen_fp8;
 }
 
 bool has_cpu_kernels() noexcept {

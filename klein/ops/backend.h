@@ -13,12 +13,12 @@ enum class Backend {
              ///< tests.
 };
 
-/// Chooses the backend of operations that are built from now on, in every thread.
-///
-/// Thread   any; graphs that already exist keep what they were built with
+/// Chooses the backend of the operations that this thread builds from now on: every engine has a
+/// thread of its own, and so its own choice. Graphs that already exist keep what they were built
+/// with.
 void set_backend(Backend backend) noexcept;
 
-/// The backend chosen last; native until someone chooses.
+/// What this thread chose last; native until it chooses.
 Backend backend() noexcept;
 
 /// Chooses the backend for the default device, and whether products with weights of e4m3 rows are
@@ -30,6 +30,9 @@ void use_math(MathMode mode);
 
 /// What use_math asked for last.
 bool fp8_products() noexcept;
+
+/// Whether the kernels in use take the GPU's memory from the driver's pool and not from MLX.
+bool has_own_gpu_memory();
 
 /// The most of an NVIDIA GPU's memory that this process has held at once; 0 without these kernels,
 /// whose memory MLX does not count.

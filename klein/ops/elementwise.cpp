@@ -16,6 +16,11 @@ mx::array silu(const mx::array& x) {
   return portable::silu(x);
 }
 
+mx::array levels(const mx::array& pixels) {
+  if (use_cuda_kernels({pixels.dtype()})) return cuda::levels(pixels);
+  return portable::levels(pixels);
+}
+
 mx::array swiglu(const mx::array& gate, const mx::array& up) {
   expect_shape(up, gate.shape(), "swiglu up");
   expect_same_dtype(gate, up, "swiglu gate and up");

@@ -37,6 +37,12 @@ mx::array add(const mx::array& x, const mx::array& y);
 /// Errors   Error(shape) when the shapes or dtypes do not fit together
 mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& y);
 
+/// Pixels of about [-1, 1] as levels of 8 bits.
+///
+/// Dtype    halved, shifted and clamped to [0, 1] in the dtype of `pixels`, then rounded half to
+///          even to uint8
+mx::array levels(const mx::array& pixels);
+
 /// x + scale * y.
 ///
 /// Shapes   x and y of one shape -> the same

@@ -28,6 +28,14 @@ mx::array upload(std::span<const std::byte>, const mx::Shape&, mx::Dtype, std::f
   throw Error(ErrorKind::internal, "this build has no GPU to upload to");
 }
 
+mx::array upload_at_once(std::span<const std::byte>, const mx::Shape&, mx::Dtype) {
+  throw Error(ErrorKind::internal, "this build has no GPU to upload to");
+}
+
+void download(const mx::array&, std::span<std::byte>) {
+  throw Error(ErrorKind::internal, "this build has no GPU to download from");
+}
+
 void finish_uploads() {}
 
 mx::array linear(const mx::array& x, const mx::array& weight,
@@ -38,6 +46,10 @@ mx::array linear(const mx::array& x, const mx::array& weight,
 mx::array linear(const mx::array& x, const PackedMatrix& weight,
                  const std::optional<mx::array>& bias) {
   return portable::linear(x, weight, bias);
+}
+
+mx::array fp8_product(const PackedMatrix&, const PackedMatrix&) {
+  throw Error(ErrorKind::internal, "this build has no 8-bit products");
 }
 
 mx::array take_rows(const mx::array& table, const mx::array& ids) {
@@ -92,6 +104,10 @@ mx::array columns(const mx::array& x, int begin, int end) {
 
 mx::array concatenate(const std::vector<mx::array>& parts, int axis) {
   return mx::concatenate(parts, axis);
+}
+
+mx::array levels(const mx::array& pixels) {
+  return portable::levels(pixels);
 }
 
 mx::array swiglu(const mx::array& gate_and_up) {

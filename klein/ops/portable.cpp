@@ -196,6 +196,13 @@ mx::array silu(const mx::array& x) {
   return mx::astype(wide * mx::sigmoid(wide), x.dtype());
 }
 
+mx::array levels(const mx::array& pixels) {
+  const auto half = scalar_like(pixels, 0.5f);
+  const auto unit =
+      mx::clip(pixels * half + half, scalar_like(pixels, 0.0f), scalar_like(pixels, 1.0f));
+  return mx::astype(mx::round(f32(unit) * mx::array(255.0f)), mx::uint8);
+}
+
 mx::array swiglu(const mx::array& gate, const mx::array& up) {
   return portable::silu(gate) * up;
 }

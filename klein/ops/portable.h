@@ -41,6 +41,7 @@ mx::array rms_norm_rope_interleaved(const mx::array& x, const mx::array& weight,
 mx::array columns(const mx::array& x, int begin, int end);
 
 mx::array silu(const mx::array& x);
+mx::array levels(const mx::array& pixels);
 mx::array swiglu(const mx::array& gate, const mx::array& up);
 mx::array swiglu(const mx::array& gate_and_up);
 mx::array add(const mx::array& x, const mx::array& y);

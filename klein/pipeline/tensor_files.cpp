@@ -11,13 +11,10 @@
 #include "klein/tensor/check.h"
 
 namespace klein {
-namespace {
 
-bool all_finite(const mx::array& a) {
-  return mx::all(mx::isfinite(mx::astype(a, mx::float32))).item<bool>();
+mx::array all_finite(const mx::array& a) {
+  return mx::all(mx::isfinite(mx::astype(a, mx::float32)));
 }
-
-}  // namespace
 
 mx::array read_tensor(const std::filesystem::path& path, const std::string& name) {
   const auto file = io::SafetensorsFile::open(path);
@@ -47,7 +44,7 @@ mx::array read_tensor(const std::filesystem::path& path, const std::string& name
                                 io::dtype_name(tensor->dtype), path.string()));
     }
   }();
-  if (!all_finite(value))
+  if (!all_finite(value).item<bool>())
     throw Error(ErrorKind::format,
                 fmt::format("expected finite values in `{}`, got NaN or infinity: {}", name,
                             path.string()));
@@ -84,27 +81,10 @@ void write_rows(const std::vector<std::filesystem::path>& paths, const std::stri
   }
 }
 
-void expect_finite(const mx::array& latents) {
-  if (!all_finite(latents))
+void expect_finite(bool finite) {
+  if (!finite)
     throw Error(ErrorKind::internal, "expected finite latents, but the model made NaN or infinity",
                 "Try --dtype float32; if that fails too, the weights are damaged.");
-}
-
-io::Image to_image(const mx::array& pixels) {
-  const auto half = scalar_like(pixels, 0.5f);
-  const auto unit =
-      mx::clip(pixels * half + half, scalar_like(pixels, 0.0f), scalar_like(pixels, 1.0f));
-  const auto levels = mx::round(mx::astype(unit, mx::float32) * mx::array(255.0f));
-  auto bytes = mx::contiguous(mx::astype(levels, mx::uint8));
-  mx::eval(bytes);
-  mx::synchronize();
-
-  io::Image image;
-  image.width = pixels.shape(2);
-  image.height = pixels.shape(1);
-  const auto* data = bytes.data<std::uint8_t>();
-  image.rgb.assign(data, data + bytes.size());
-  return image;
 }
 
 }  // namespace klein

@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "klein/io/image.h"
 #include "klein/tensor/mlx.h"
 
 namespace klein {
@@ -27,14 +26,10 @@ void write_tensor(const std::filesystem::path& path, const std::string& name,
 void write_rows(const std::vector<std::filesystem::path>& paths, const std::string& name,
                 const mx::array& value, bool overwrite);
 
-/// Throws Error(internal) when a value of the model's result is not finite.
-void expect_finite(const mx::array& latents);
+/// Whether no value is infinite or NaN: a bool [], not computed yet.
+mx::array all_finite(const mx::array& a);
 
-/// One decoded picture as 8-bit RGB.
-///
-/// Shapes   pixels [1, H, W, 3], about [-1, 1]
-/// Dtype    halved, shifted and clamped to [0, 1] in the dtype of `pixels`, then rounded half to
-/// even Source   diffusers image_processor.py, postprocess
-io::Image to_image(const mx::array& pixels);
+/// Throws Error(internal) unless the model's result is `finite`.
+void expect_finite(bool finite);
 
 }  // namespace klein

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <vector>
 
 #include "klein/tensor/mlx.h"
@@ -15,12 +16,23 @@ class Pace {
   /// `ahead` pieces wait in a GPU's queue: some milliseconds of work.
   explicit Pace(std::size_t ahead = 3) : ahead_(ahead) {}
 
-  /// Begins the work on these arrays; on a GPU waits for those of some calls before.
-  void start(std::vector<mx::array> results);
+  /// Begins the work on these arrays; on a GPU waits for those of some calls before. `done` is
+  /// called, by this or a later call, when they are seen to be there.
+  void start(std::vector<mx::array> results, std::function<void()> done = {});
+
+  /// Waits for everything.
+  void finish();
 
  private:
+  struct Piece {
+    std::vector<mx::array> results;
+    std::function<void()> done;
+  };
+
+  void wait_for_first();
+
   std::size_t ahead_;
-  std::deque<std::vector<mx::array>> running_;
+  std::deque<Piece> running_;
 };
 
 }  // namespace klein

@@ -14,6 +14,12 @@ namespace {
 
 constexpr std::size_t kBlock = 16;
 
+/// std::mt19937 in words of 32 bits, where the standard library takes 64: compilers make vectors of
+/// it, which takes less than half the time.
+using Mt19937 =
+    std::mersenne_twister_engine<std::uint32_t, 32, 624, 397, 31, 0x9908b0df, 11, 0xffffffff, 7,
+                                 0x9d2c5680, 15, 0xefc60000, 18, 1812433253>;
+
 /// Turns 16 uniform values into 16 normal ones (Box-Muller), in place: torch pairs value j with
 /// value j + 8.
 void box_muller(float* block) {
@@ -43,12 +49,10 @@ void box_muller_blocks(float* values, std::size_t blocks) {
 
 }  // namespace
 
-mx::array torch_randn(const mx::Shape& shape, std::uint64_t seed) {
-  std::size_t count = 1;
-  for (const auto extent : shape) count *= static_cast<std::size_t>(extent);
+std::vector<float> torch_normal(std::size_t count, std::uint64_t seed) {
   if (count < kBlock) throw Error(ErrorKind::unsupported, "expected noise of at least 16 values");
 
-  std::mt19937 engine(static_cast<std::uint32_t>(seed));  // torch keeps the low 32 bits too
+  Mt19937 engine(static_cast<std::uint32_t>(seed));  // torch keeps the low 32 bits too
   const auto uniform = [&] { return static_cast<float>(engine() & 0xFFFFFFu) * 0x1p-24f; };
 
   std::vector<float> values(count);
@@ -59,7 +63,13 @@ mx::array torch_randn(const mx::Shape& shape, std::uint64_t seed) {
     for (std::size_t j = 0; j < kBlock; ++j) tail[j] = uniform();
     box_muller(tail);
   }
-  return mx::array(values.data(), shape, mx::float32);
+  return values;
+}
+
+mx::array torch_randn(const mx::Shape& shape, std::uint64_t seed) {
+  std::size_t count = 1;
+  for (const auto extent : shape) count *= static_cast<std::size_t>(extent);
+  return mx::array(torch_normal(count, seed).data(), shape, mx::float32);
 }
 
 mx::array mlx_randn(const mx::Shape& shape, std::uint64_t seed) {

@@ -1,11 +1,15 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "klein/tensor/mlx.h"
 
 namespace klein {
+
+/// torch_randn's values, which any thread may draw.
+std::vector<float> torch_normal(std::size_t count, std::uint64_t seed);
 
 /// Standard normal float32 values that equal torch.randn(shape, generator=CPU generator with
 /// manual_seed(seed)), up to the last bits of log, sin and cos.

@@ -74,6 +74,10 @@ class MemoryTest(support.ProgramTest):
         report = self.generate(*TINY, "--mlx-cache-limit-gb", "2", PROMPT)
         self.assertIn("the cache limit has no effect on the CPU, which keeps no freed memory", report["warnings"])
 
+    def test_exact_arithmetic_on_the_cpu_is_said_to_have_no_effect(self):
+        report = self.generate(*TINY, "--device", "cpu", "--precision", "exact", PROMPT)
+        self.assertIn("the precision exact has no effect on the CPU, which computes in one way only", report["warnings"])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -17,6 +17,7 @@
 #include "klein/ops/layout.h"
 #include "klein/ops/linear.h"
 #include "klein/ops/norm.h"
+#include "klein/ops/portable.h"
 #include "klein/ops/rope.h"
 #include "klein/quant/target.h"
 #include "klein/tensor/mlx.h"
@@ -167,6 +168,13 @@ TEST_SUITE("gpu/ops") {
           CHECK(relative_error(run, {random({2, h, w, c}, 1.0f, 20.0f), random({c}, 0.2f, 1.0f),
                                      random({c})}) < kTwoRoundings);
         }
+  }
+
+  TEST_CASE("pixels become levels") {
+    const auto pixels = random({1, 7, 16, 3}, 0.7f);
+    const auto got = ops::levels(pixels), truth = ops::portable::levels(pixels);
+    CHECK(got.dtype() == mx::uint8);
+    CHECK(mx::array_equal(got, truth).item<bool>());
   }
 
   TEST_CASE("pixels become squares") {

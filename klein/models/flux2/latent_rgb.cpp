@@ -7,7 +7,7 @@
 
 #include "klein/core/error.h"
 #include "klein/io/json.h"
-#include "klein/pipeline/tensor_files.h"
+#include "klein/models/flux2/pictures.h"
 
 namespace klein::flux2 {
 namespace {

@@ -69,11 +69,12 @@ class PartMeter {
     const auto computed = numbers * mx::size_of(options_.dtype);
     if (shape.size() != 2) return computed;
 
-    if (target_ && weights::can_quantize(*target_, static_cast<int>(shape[1]))) {
+    const auto& target = is_fp8_block(name) ? fp8_ : target_;
+    if (target && weights::can_quantize(*target, static_cast<int>(shape[1]))) {
       // The matrix itself, in float32 where it has to be decoded or changed first.
       const bool is_widened = tensor.layout || changed_.contains(name);
       packing_ = std::max(packing_, is_widened ? numbers * 6 : numbers * 2);
-      return weights::packed_bytes(*target_, shape[0], shape[1]);
+      return weights::packed_bytes(*target, shape[0], shape[1]);
     }
     if (changed_.contains(name)) {
       packing_ = std::max(packing_, numbers * 8);  // both summands
@@ -93,9 +94,16 @@ class PartMeter {
     return stays ? numbers * 2 : numbers * mx::size_of(options_.dtype);
   }
 
+  /// As StreamedTransformer packs them.
+  bool is_fp8_block(const std::string& name) const {
+    return options_.fp8_blocks && source_.kind == PartKind::transformer && !target_ &&
+           name.find("transformer_blocks.") != std::string::npos;
+  }
+
   const PartSource& source_;
   const LoadOptions& options_;
   const std::optional<quant::Target>& target_;
+  const std::optional<quant::Target> fp8_ = quant::parse_target("fp8");
   std::unordered_map<std::string_view, const weights::StoredTensor*> tensors_;
   std::set<std::string, std::less<>> changed_;  ///< By LoRAs, under the model's names.
   std::uint64_t packing_ = 0;

@@ -1,6 +1,8 @@
 #include "klein/models/flux2/pictures.h"
 
 #include "klein/models/flux2/latents.h"
+#include "klein/ops/elementwise.h"
+#include "klein/ops/host_memory.h"
 #include "klein/sampling/flow_match.h"
 
 namespace klein::flux2 {
@@ -9,7 +11,7 @@ namespace {
 constexpr int kReferenceSpacing = 10;  // of positions t
 
 mx::array pixels_of(const io::Image& image, mx::Dtype dtype) {
-  const auto bytes = mx::array(image.rgb.data(), {1, image.height, image.width, 3}, mx::uint8);
+  const auto bytes = ops::array_of(image.rgb, {1, image.height, image.width, 3});
   const auto unit = mx::astype(bytes, mx::float32) / mx::array(255.0f);
   return mx::astype(mx::array(2.0f) * unit - mx::array(1.0f), dtype);
 }
@@ -23,7 +25,7 @@ mx::array picture_tokens(const Vae& vae, const io::Image& image, mx::Dtype dtype
 
 mx::array mask_tokens(const io::GreyImage& mask, int side, mx::Dtype dtype) {
   const int rows = mask.height / side, columns = mask.width / side;
-  const auto bytes = mx::array(mask.grey.data(), {rows, side, columns, side}, mx::uint8);
+  const auto bytes = ops::array_of(mask.grey, {rows, side, columns, side});
   const int first = side / 2 - 1;
   const auto middle = mx::slice(bytes, {0, first, 0, first}, {rows, first + 2, columns, first + 2});
   const auto mean = mx::mean(mx::astype(middle, mx::float32), std::vector<int>{1, 3});
@@ -41,6 +43,12 @@ void append(ReferenceTokens& references, const mx::array& tokens, int rows, int 
 mx::array HeldTokens::operator()(const mx::array& latents, float sigma) const {
   const auto held = sigma > 0.0f ? sampling::scale_noise(clean, sigma, noise) : clean;
   return (mx::array(1.0f, mask.dtype()) - mask) * held + mask * latents;
+}
+
+io::Image to_image(const mx::array& pixels) {
+  return {.width = pixels.shape(2),
+          .height = pixels.shape(1),
+          .rgb = ops::bytes_of(ops::levels(pixels))};
 }
 
 }  // namespace klein::flux2

@@ -8,7 +8,7 @@
 #include "klein/nn/rope.h"
 #include "klein/tensor/mlx.h"
 
-/// Pictures and masks on their way into the transformer.
+/// Pictures and masks on their way into the transformer, and pictures out of the decoder.
 namespace klein::flux2 {
 
 /// The clean latents of a picture: encoded, packed, brought to unit variance.
@@ -48,5 +48,12 @@ struct HeldTokens {
   /// Source   diffusers pipeline_flux2_klein_inpaint.py, the denoising loop
   mx::array operator()(const mx::array& latents, float sigma) const;
 };
+
+/// One decoded picture as 8-bit RGB.
+///
+/// Shapes   pixels [1, H, W, 3], about [-1, 1]
+/// Dtype    as ops::levels
+/// Source   diffusers image_processor.py, postprocess
+io::Image to_image(const mx::array& pixels);
 
 }  // namespace klein::flux2

@@ -10,11 +10,13 @@
 #include "klein/models/flux2/latents.h"
 #include "klein/models/flux2/vae_tiling.h"
 #include "klein/ops/backend.h"
+#include "klein/ops/host_memory.h"
 #include "klein/pipeline/tensor_files.h"
 #include "klein/sampling/flow_match.h"
 #include "klein/sampling/guidance.h"
 #include "klein/tensor/check.h"
 #include "klein/tensor/memory.h"
+#include "klein/tensor/pace.h"
 #include "klein/tensor/random.h"
 #include "klein/tokenizer/prompt_tokens.h"
 
@@ -153,6 +155,7 @@ void Pipeline::load_vae() {
   ++loaded_parts_;
 }
 
+/// Begins it: a GPU may still be at work afterwards.
 void Pipeline::encode(const std::vector<std::string>& prompts) {
   std::vector<qwen3::TokenRow> rows;
   for (const auto& prompt : prompts) {
@@ -163,8 +166,11 @@ void Pipeline::encode(const std::vector<std::string>& prompts) {
   if (streamed_text_encoder_) {
     embeds = (*streamed_text_encoder_)(rows);
   } else {
-    for (const auto& row : rows) embeds.push_back((*text_encoder_)({&row, 1}));
-    mx::eval(embeds);
+    Pace pace(rows.size());
+    for (const auto& row : rows) {
+      embeds.push_back((*text_encoder_)({&row, 1}));
+      pace.start({embeds.back()});
+    }
   }
   for (std::size_t i = 0; i < prompts.size(); ++i)
     embeddings_.emplace_front(embedding_key(prompts[i]), std::move(embeds[i]));
@@ -200,6 +206,19 @@ Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const Reques
   return prompts;
 }
 
+/// The timesteps of a request's steps, in [0, 1]; equal ones are the same arrays again.
+const std::vector<mx::array>& Pipeline::times_of(const RequestPlan& plan) {
+  const auto& all = plan.schedule.timesteps;
+  std::vector<float> timesteps(all.begin() + plan.first_step, all.end());
+  const int batch = plan.batch();
+  if (times_.timesteps == timesteps && times_.batch == batch) return times_.arrays;
+  times_ = {.timesteps = std::move(timesteps), .batch = batch, .arrays = {}};
+  for (const float timestep : times_.timesteps)  // rounded before the division, as the reference
+    times_.arrays.push_back(mx::full({batch}, timestep, options_.dtype) /
+                            mx::array(1000.0f, options_.dtype));
+  return times_.arrays;
+}
+
 mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& plan,
                             const Prompts& prompts, const Conditioning& conditioning,
                             const VaePlan& how, GenerateResult& result,
@@ -209,7 +228,8 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
   const auto& held = conditioning.held;
   auto ids = image_position_ids(plan.rows, plan.columns);
   const int length = latents.shape(1), batch = latents.shape(0);
-  const auto [sigmas, timesteps] = plan.schedule;
+  const auto& sigmas = plan.schedule.sigmas;
+  const int first = plan.first_step;
 
   Stopwatch watch;
   report(progress, {.stage = Stage::denoise, .done = 0, .total = plan.steps()});
@@ -222,36 +242,40 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
   };
   const auto positive_rope = rope_for(prompts.positive);
   const auto negative_rope = prompts.negative ? rope_for(*prompts.negative) : positive_rope;
-
-  std::vector<mx::array> times;
-  for (const float timestep : timesteps)  // rounded before the division, as the reference does
-    times.push_back(mx::full({batch}, timestep, options_.dtype) /
-                    mx::array(1000.0f, options_.dtype));
   std::vector<mx::array> texts{prompts.positive};
   if (prompts.negative) texts.push_back(*prompts.negative);
+  const auto& times = times_of(plan);
   transformer_->prepare(times, texts);
 
-  for (auto i = static_cast<std::size_t>(plan.first_step); i < timesteps.size(); ++i) {
-    const auto& t = times[i];
+  Pace pace;  // a GPU begins the next step before anyone hears of this one
+  mx::array estimate = latents;
+  const auto finish_step = [&] {
+    result.step_seconds.push_back(watch.restart());
+    const int done = static_cast<int>(result.step_seconds.size());
+    if (request.preview) {
+      show(request, plan, estimate, done, how);
+      watch.restart();
+    }
+    report(progress, {.stage = Stage::denoise, .done = done, .total = plan.steps()});
+  };
+  for (int step = 0; step < plan.steps(); ++step) {
+    const auto i = static_cast<std::size_t>(first + step);
+    const auto& t = times[static_cast<std::size_t>(step)];
     const auto input = reads_references ? mx::concatenate({latents, seen}, 1) : latents;
     std::vector<TransformerInput> passes{{input, prompts.positive, t, positive_rope, cache}};
     if (prompts.negative) passes.push_back({input, *prompts.negative, t, negative_rope, cache});
-    auto velocity = (*transformer_)(passes);
+    auto velocity = (*transformer_)(passes, pace);
     for (auto& v : velocity) v = mx::slice(v, {0, 0, 0}, {batch, length, v.shape(2)});
     const auto guided = prompts.negative ? sampling::guide(velocity[0], velocity[1],
                                                            static_cast<float>(plan.guidance))
                                          : velocity[0];
-    const auto before = latents;
+    if (request.preview) estimate = sampling::clean_estimate(latents, guided, sigmas[i]);
     latents = sampling::euler_step(latents, guided, sigmas[i], sigmas[i + 1]);
     if (held) latents = (*held)(latents, sigmas[i + 1]);
-    mx::eval(latents);
-    result.step_seconds.push_back(watch.restart());
-    const int done = static_cast<int>(i) + 1 - plan.first_step;
-    if (request.preview)
-      show(request, plan, sampling::clean_estimate(before, guided, sigmas[i]), done, how);
-    report(progress, {.stage = Stage::denoise, .done = done, .total = plan.steps()});
-    watch.restart();
+    pace.start({latents}, finish_step);
+    if (request.preview) pace.finish();
   }
+  pace.finish();
   return latents;
 }
 
@@ -341,17 +365,22 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
     load({text}, note);
 
   report(progress, {.stage = Stage::encode_text});
+  auto drawn = draw_noise(request, plan);
   if (!unknown.empty()) encode(unknown);
+  const auto noise = this->noise(request, plan, std::move(drawn));
   const auto prompts = this->prompts(request, plan);
-  streamed_text_encoder_.reset();
-  if (memory.drop_text_encoder) text_encoder_.reset();
-  mx::clear_cache();
+  mx::eval(noise, prompts.positive, prompts.negative.value_or(prompts.positive));
+  if (memory.drop_text_encoder || streamed_text_encoder_) {
+    streamed_text_encoder_.reset();
+    text_encoder_.reset();
+    mx::clear_cache();
+  }
   report(progress, {.stage = Stage::encode_text, .done = 1});
   lap(Stage::encode_text);
 
   if (!memory.load_at_once && plan.needs_vae_early) load({vae}, {});
   if (plan.encodes_pictures()) report(progress, {.stage = Stage::encode_image});
-  const auto conditioning = condition(request, plan, memory.encode);
+  const auto conditioning = condition(plan, noise, memory.encode);
   if (plan.encodes_pictures()) {
     mx::clear_cache();
     report(progress, {.stage = Stage::encode_image, .done = 1});
@@ -361,8 +390,13 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
   if (!memory.load_at_once) load({transformer}, {});
   const auto latents =
       denoise(request, plan, prompts, conditioning, memory.decode, result, progress);
-  expect_finite(latents);
-  write_rows(request.save_latents, "latents", mx::astype(latents, mx::float32), request.overwrite);
+  auto finite = all_finite(latents);
+  mx::async_eval(finite);  // asked for when the decoder is at work
+  if (!request.save_latents.empty()) {
+    expect_finite(ops::bytes_of(finite).front() != 0);
+    write_rows(request.save_latents, "latents", mx::astype(latents, mx::float32),
+               request.overwrite);
+  }
   if (request.next == NextRequest::none) references_.reset();
   if (memory.drop_transformer) {
     transformer_.reset();
@@ -372,7 +406,9 @@ GenerateResult Pipeline::generate(const GenerateRequest& request,
 
   if (!memory.load_at_once) load({vae}, {});
   report(progress, {.stage = Stage::decode});
-  result.images = put_back(request, plan, decode(latents, plan, memory.decode));
+  auto images = decode(latents, plan, memory.decode);
+  expect_finite(ops::bytes_of(finite).front() != 0);
+  result.images = put_back(request, plan, std::move(images));
   result.width = result.images.front().width;
   result.height = result.images.front().height;
   report(progress, {.stage = Stage::decode, .done = 1});

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <future>
 #include <list>
 #include <optional>
 #include <string>
@@ -66,6 +67,16 @@ class Pipeline {
     std::optional<KvCache> cache;
   };
 
+  /// Numbers of torch's generator for every picture; none where they come from elsewhere.
+  using DrawnNoise = std::future<std::vector<std::vector<float>>>;
+
+  /// The timesteps of the last request.
+  struct KeptTimes {
+    std::vector<float> timesteps;
+    int batch = 0;
+    std::vector<mx::array> arrays;  ///< [batch] each
+  };
+
   MemoryPlan plan_memory(const GenerateRequest& request, const RequestPlan& plan) const;
   void put_on(const std::vector<LoraChoice>& loras);
   std::string embedding_key(const std::string& prompt) const;
@@ -77,12 +88,13 @@ class Pipeline {
   void encode(const std::vector<std::string>& prompts);
   const mx::array& embedding(const std::string& prompt);
   Prompts prompts(const GenerateRequest& request, const RequestPlan& plan);
-  mx::array noise(const GenerateRequest& request, const RequestPlan& plan) const;
-  Conditioning condition(const GenerateRequest& request, const RequestPlan& plan,
-                         const VaePlan& how);
+  DrawnNoise draw_noise(const GenerateRequest& request, const RequestPlan& plan) const;
+  mx::array noise(const GenerateRequest& request, const RequestPlan& plan, DrawnNoise drawn) const;
+  Conditioning condition(const RequestPlan& plan, const mx::array& noise, const VaePlan& how);
   const ReferenceTokens& encode_references(const std::vector<io::Image>& pictures,
                                            const VaePlan& how);
   const KvCache* read_references(const RequestPlan& plan, const ReferenceTokens& references);
+  const std::vector<mx::array>& times_of(const RequestPlan& plan);
   mx::array denoise(const GenerateRequest& request, const RequestPlan& plan, const Prompts& prompts,
                     const Conditioning& conditioning, const VaePlan& how, GenerateResult& result,
                     const ProgressCallback& progress);
@@ -107,6 +119,7 @@ class Pipeline {
   std::optional<Vae> vae_;
   std::optional<KeptReferences> references_;
   std::optional<LatentRgb> latent_rgb_;
+  KeptTimes times_;
   RunTimeLoras loras_;
   Adapters adapters_;  ///< Of the last request.
   int loaded_parts_ = 0;

@@ -15,6 +15,8 @@ namespace {
 constexpr std::string_view kDoubleBlocks = "transformer_blocks.";
 constexpr std::string_view kSingleBlocks = "single_transformer_blocks.";
 constexpr std::string_view kTextLayers = "model.layers.";
+// Of a picture with its prompt, with the negative one, and of references by themselves.
+constexpr std::size_t kKeptRopes = 3;
 
 std::string child_name(std::string_view list, int index) {
   return fmt::format("{}{}.", list, index);
@@ -24,6 +26,14 @@ std::string child_name(std::string_view list, int index) {
 TransformerConfig without_blocks(TransformerConfig config) {
   config.num_layers = config.num_single_layers = 0;
   return config;
+}
+
+/// What was kept of this very array, or null.
+template <typename Value>
+const Value* find(const std::vector<std::pair<mx::array, Value>>& kept, const mx::array& key) {
+  for (const auto& [array, value] : kept)
+    if (array.id() == key.id()) return &value;
+  return nullptr;
 }
 
 }  // namespace
@@ -65,47 +75,68 @@ StreamedTransformer::StreamedTransformer(const Checkpoint& checkpoint, const Loa
 }
 
 void StreamedTransformer::set_adapters(const weights::AdapterMap& adapters) {
+  if (!adapters_.empty() || !adapters.empty()) {
+    conditionings_.clear();
+    texts_.clear();
+  }
   adapters_ = adapters;
   weights::set_adapters(stem_, adapters_);
 }
 
 void StreamedTransformer::prepare(const std::vector<mx::array>& timesteps,
                                   const std::vector<mx::array>& prompt_embeds) {
-  conditionings_.clear();
-  texts_.clear();
   std::vector<mx::array> all;
+  const auto known = std::exchange(conditionings_, {});
   for (const auto& timestep : timesteps) {
+    if (const auto* kept = find(known, timestep)) {
+      conditionings_.emplace_back(timestep, *kept);
+      continue;
+    }
     auto c = stem_.condition(timestep, options_.dtype);
     all.push_back(c.activated);
     for (const auto* parts : {&c.image, &c.text, &c.joined})
       for (const auto& part : *parts) all.insert(all.end(), {part.shift, part.scale, part.gate});
     conditionings_.emplace_back(timestep, std::move(c));
   }
+  const auto known_texts = std::exchange(texts_, {});
   for (const auto& embeds : prompt_embeds) {
-    texts_.emplace_back(embeds, stem_.embed_text(embeds));
+    const auto* kept = find(known_texts, embeds);
+    texts_.emplace_back(embeds, kept ? *kept : stem_.embed_text(embeds));
     all.push_back(texts_.back().second);
   }
-  mx::eval(all);
+  mx::async_eval(all);
+}
+
+const nn::RopeTables& StreamedTransformer::rope(
+    int text_length, const std::vector<nn::PositionId>& image_ids) const {
+  const auto is_it = [&](const KeptRope& kept) {
+    return kept.text_length == text_length && kept.image_ids == image_ids;
+  };
+  const auto found = std::ranges::find_if(ropes_, is_it);
+  auto rope = found != ropes_.end()
+                  ? std::move(*found)
+                  : KeptRope{text_length, image_ids, stem_.rope(text_length, image_ids)};
+  if (found != ropes_.end()) ropes_.erase(found);
+  ropes_.push_front(std::move(rope));
+  while (ropes_.size() > kKeptRopes) ropes_.pop_back();
+  return ropes_.front().tables;
 }
 
 Transformer::Conditioning StreamedTransformer::condition(const TransformerInput& input) const {
-  for (const auto& [timestep, conditioning] : conditionings_)
-    if (timestep.id() == input.timestep.id()) return conditioning;
-  return stem_.condition(input.timestep, input.latents.dtype());
+  const auto* kept = find(conditionings_, input.timestep);
+  return kept ? *kept : stem_.condition(input.timestep, input.latents.dtype());
 }
 
 mx::array StreamedTransformer::embed_text(const mx::array& prompt_embeds) const {
-  for (const auto& [embeds, text] : texts_)
-    if (embeds.id() == prompt_embeds.id()) return text;
-  return stem_.embed_text(prompt_embeds);
+  const auto* kept = find(texts_, prompt_embeds);
+  return kept ? *kept : stem_.embed_text(prompt_embeds);
 }
 
 /// Those that stay, and blocks [begin, end) of streamed_. `run` is given a block and its number,
 /// and returns what has to be evaluated before the block goes.
 template <typename Block, typename Run>
 void StreamedTransformer::run_blocks(const std::vector<Block>& resident, std::size_t begin,
-                                     std::size_t end, const Run& run) const {
-  Pace pace;
+                                     std::size_t end, Pace& pace, const Run& run) const {
   std::size_t number = 0;
   for (const auto& block : resident) pace.start(run(block, number++));
   for (auto i = begin; i < end; ++i) {
@@ -117,8 +148,8 @@ void StreamedTransformer::run_blocks(const std::vector<Block>& resident, std::si
   }
 }
 
-std::vector<mx::array> StreamedTransformer::operator()(
-    std::span<const TransformerInput> passes) const {
+std::vector<mx::array> StreamedTransformer::operator()(std::span<const TransformerInput> passes,
+                                                       Pace& pace) const {
   std::vector<Pass> states;
   for (const auto& input : passes) {
     states.push_back({.conditioning = condition(input),
@@ -149,18 +180,24 @@ std::vector<mx::array> StreamedTransformer::operator()(
     }
     return results;
   };
-  run_blocks(stem_.transformer_blocks, 0, double_count_, run_double);
+  run_blocks(stem_.transformer_blocks, 0, double_count_, pace, run_double);
   for (auto& state : states) {
     state.joined = join(state.streams);
     state.streams = {.image = mx::array(0), .text = mx::array(0)};  // their memory
   }
-  run_blocks(stem_.single_transformer_blocks, double_count_, streamed_.size(), run_single);
+  run_blocks(stem_.single_transformer_blocks, double_count_, streamed_.size(), pace, run_single);
 
   std::vector<mx::array> velocities;
   for (const auto& state : states)
     velocities.push_back(
         stem_.finish(state.joined, state.conditioning, state.input->prompt_embeds.shape(1)));
   return velocities;
+}
+
+std::vector<mx::array> StreamedTransformer::operator()(
+    std::span<const TransformerInput> passes) const {
+  Pace pace;
+  return (*this)(passes, pace);
 }
 
 KvCache StreamedTransformer::read_references(const mx::array& tokens,
@@ -178,11 +215,12 @@ KvCache StreamedTransformer::read_references(const mx::array& tokens,
     return std::vector<mx::array>{x, heads.k, heads.v};
   };
   if (!streamed_.empty()) streamed_.front().advise(io::Advice::will_need);
-  run_blocks(stem_.transformer_blocks, 0, double_count_,
+  Pace pace;
+  run_blocks(stem_.transformer_blocks, 0, double_count_, pace,
              [&](const DoubleBlock& block, std::size_t) {
                return run(block, conditioning.image, cache.double_blocks);
              });
-  run_blocks(stem_.single_transformer_blocks, double_count_, streamed_.size(),
+  run_blocks(stem_.single_transformer_blocks, double_count_, streamed_.size(), pace,
              [&](const SingleBlock& block, std::size_t) {
                return run(block, conditioning.joined[0], cache.single_blocks);
              });

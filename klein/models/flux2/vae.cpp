@@ -1,6 +1,7 @@
 #include "klein/models/flux2/vae.h"
 
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -8,9 +9,14 @@
 #include "klein/ops/attention.h"
 #include "klein/ops/elementwise.h"
 #include "klein/tensor/check.h"
-#include "klein/tensor/pace.h"
 
 namespace klein::flux2 {
+namespace {
+
+// Smaller ones may as well be in memory a few at a time.
+constexpr std::size_t kLargeMapBytes = 128 << 20;
+
+}  // namespace
 
 ResnetBlock::ResnetBlock(int in, int out, int groups)
     : norm1(groups, in), norm2(groups, out), conv1(in, out, 3), conv2(out, out, 3) {
@@ -18,8 +24,15 @@ ResnetBlock::ResnetBlock(int in, int out, int groups)
 }
 
 mx::array ResnetBlock::operator()(const mx::array& x) const {
-  const auto h = conv2(norm2(conv1(norm1(x, /*silu=*/true)), /*silu=*/true));
-  return ops::add(conv_shortcut ? (*conv_shortcut)(x) : x, h);
+  return second_half(x, first_half(x));
+}
+
+mx::array ResnetBlock::first_half(const mx::array& x) const {
+  return conv1(norm1(x, /*silu=*/true));
+}
+
+mx::array ResnetBlock::second_half(const mx::array& x, const mx::array& h) const {
+  return ops::add(conv_shortcut ? (*conv_shortcut)(x) : x, conv2(norm2(h, /*silu=*/true)));
 }
 
 void ResnetBlock::visit(nn::Visitor& visitor) {
@@ -95,12 +108,14 @@ UpBlock::UpBlock(int in, int out, const VaeConfig& c, bool twice_as_large) {
   if (twice_as_large) upsamplers.emplace_back(out);
 }
 
-mx::array UpBlock::operator()(const mx::array& x) const {
-  Pace pace(1);  // a picture's results are the largest arrays of all
-  auto h = x;
-  for (const auto& resnet : resnets) pace.start({h = resnet(h)});
-  for (const auto& upsampler : upsamplers) h = upsampler(h);
-  return h;
+mx::array UpBlock::operator()(mx::array x, Pace& pace) const {
+  for (const auto& resnet : resnets) {
+    const auto half = resnet.first_half(x);
+    if (half.nbytes() > kLargeMapBytes) pace.start({half});
+    pace.start({x = resnet.second_half(x, half)});
+  }
+  for (const auto& upsampler : upsamplers) x = upsampler(x);
+  return x;
 }
 
 void UpBlock::visit(nn::Visitor& visitor) {
@@ -149,8 +164,9 @@ Decoder::Decoder(const VaeConfig& c)
 }
 
 mx::array Decoder::operator()(const mx::array& z) const {
+  Pace pace(1);  // a picture's results are the largest arrays of all
   auto h = mid_block(conv_in(z));
-  for (const auto& block : up_blocks) h = block(h);
+  for (const auto& block : up_blocks) h = block(std::move(h), pace);
   return conv_out(conv_norm_out(h, /*silu=*/true));
 }
 

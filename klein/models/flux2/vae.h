@@ -9,6 +9,7 @@
 #include "klein/nn/module.h"
 #include "klein/nn/norm.h"
 #include "klein/tensor/mlx.h"
+#include "klein/tensor/pace.h"
 
 namespace klein::flux2 {
 
@@ -20,6 +21,10 @@ struct ResnetBlock {
 
   /// Shapes   x [B, H, W, in] -> [B, H, W, out]
   mx::array operator()(const mx::array& x) const;
+
+  /// The same in two steps, for whoever evaluates large pictures bit by bit.
+  mx::array first_half(const mx::array& x) const;
+  mx::array second_half(const mx::array& x, const mx::array& half) const;
   void visit(nn::Visitor& visitor);
 
   nn::GroupNorm norm1, norm2;
@@ -66,7 +71,9 @@ struct DownBlock {
 struct UpBlock {
   UpBlock(int in, int out, const VaeConfig& config, bool twice_as_large);
 
-  mx::array operator()(const mx::array& x) const;
+  /// Large results are evaluated one by one, in a pace that blocks may share; x goes with the
+  /// first.
+  mx::array operator()(mx::array x, Pace& pace) const;
   void visit(nn::Visitor& visitor);
 
   std::vector<ResnetBlock> resnets;

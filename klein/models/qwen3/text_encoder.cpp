@@ -10,6 +10,7 @@
 #include "klein/core/error.h"
 #include "klein/ops/attention.h"
 #include "klein/ops/elementwise.h"
+#include "klein/ops/host_memory.h"
 #include "klein/ops/norm.h"
 #include "klein/ops/rope.h"
 #include "klein/tensor/pace.h"
@@ -146,14 +147,20 @@ TextEncoder::State TextEncoder::begin(std::span<const TokenRow> rows) const {
     lengths.push_back(row.length);
   }
 
-  const auto index = mx::array(ids.begin(), {static_cast<int>(rows.size()), length}, mx::int32);
-  const auto x = embed_tokens_(index);
+  const auto x = embed_tokens_(ops::array_of(ids, {static_cast<int>(rows.size()), length}));
   State state{.x = x,
-              .rope = nn::rope_tables(length, config_.head_dim, config_.rope_theta, x.dtype()),
+              .rope = rope(length, x.dtype()),
               .lengths = std::move(lengths),
               .out = std::vector<mx::array>(out_layers_.size(), x)};
   keep(state);
   return state;
+}
+
+/// Prompts have one length, so the last tables serve again.
+const nn::RopeTables& TextEncoder::rope(int length, mx::Dtype dtype) const {
+  if (!rope_ || rope_->cosines.shape(0) != length || rope_->cosines.dtype() != dtype)
+    rope_ = nn::rope_tables(length, config_.head_dim, config_.rope_theta, dtype);
+  return *rope_;
 }
 
 void TextEncoder::run(const DecoderLayer& layer, State& state) const {

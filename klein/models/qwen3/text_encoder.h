@@ -109,11 +109,13 @@ class TextEncoder {
  private:
   TextEncoder(const TextEncoderConfig& config, std::vector<int> out_layers, bool with_layers);
   void keep(State& state) const;
+  const nn::RopeTables& rope(int length, mx::Dtype dtype) const;
 
   TextEncoderConfig config_;
   std::vector<int> out_layers_;
   int layer_count_ = 0;
-  nn::Embedding embed_tokens_;  ///< [vocab, hidden]
+  mutable std::optional<nn::RopeTables> rope_;  ///< Of the last prompt; one thread owns all arrays.
+  nn::Embedding embed_tokens_;                  ///< [vocab, hidden]
   std::vector<DecoderLayer> layers_;
   std::optional<mx::array>
       norm_;  ///< [hidden]; set when the output after the last layer is asked for.

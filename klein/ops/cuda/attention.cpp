@@ -1,6 +1,7 @@
 #include "klein/ops/attention.h"
 
 #include <algorithm>
+#include <span>
 
 #include <cuda_runtime.h>
 
@@ -80,6 +81,45 @@ void launch(Launcher& launcher, const Kind& kind, const std::vector<mx::array>& 
                heads_map(v, kind.keys), params);
 }
 
+/// q, k and v of an array of AttentionRecipe.
+std::vector<mx::array> heads_of(Launcher& launcher, const AttentionRecipe& recipe,
+                                const std::vector<mx::array>& in) {
+  if (recipe.q.eps.empty()) return {in[0], in[1], in[2]};
+  const auto made = static_cast<std::size_t>(recipe.q.input_count() + recipe.k.input_count());
+  auto [q, k] = launch_norm_rope_pair(launcher, recipe.q, recipe.k, std::span(in).first(made));
+  return {q, k, in[made]};
+}
+
+/// What it is, in MLX's own operations.
+mx::array portable_attention(const AttentionRecipe& recipe, const std::vector<mx::array>& in) {
+  if (recipe.q.eps.empty()) return portable::attention(in[0], in[1], in[2], recipe.scale);
+  const auto of_q = static_cast<std::size_t>(recipe.q.input_count());
+  const auto of_k = static_cast<std::size_t>(recipe.k.input_count());
+  const std::span all(in);
+  return portable::attention(portable_norm_rope(recipe.q, all.first(of_q)),
+                             portable_norm_rope(recipe.k, all.subspan(of_q, of_k)), in[of_q + of_k],
+                             recipe.scale);
+}
+
+mx::array plain_attention(const mx::array& q, const mx::array& k, const mx::array& v, float scale) {
+  AttentionRecipe recipe{.scale = scale, .q = {}, .k = {}};
+  std::vector<mx::array> inputs{q, k};
+  if (turn_alike(q, k)) {
+    recipe.q = *recipe_of<NormRopeRecipe>(q);
+    recipe.k = *recipe_of<NormRopeRecipe>(k);
+    inputs = q.inputs();
+    inputs.insert(inputs.end(), k.inputs().begin(), k.inputs().end());
+  }
+  inputs.push_back(v);
+  return gpu_kernel(
+      "attention", std::move(inputs), q.shape(), mx::bfloat16,
+      [recipe](Launcher& launcher, const auto& in, auto& out) {
+        launch(launcher, kPlain, heads_of(launcher, recipe, in), recipe.scale, address(out[0]),
+               out[0].shape(2) * out[0].shape(3), nullptr);
+      },
+      [recipe](const auto& in) { return portable_attention(recipe, in); }, recipe);
+}
+
 }  // namespace
 
 mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, float scale,
@@ -91,14 +131,8 @@ mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, 
   const auto twin = [scale, mask](const std::vector<mx::array>& in) {
     return portable::attention(in[0], in[1], in[2], scale, mask);
   };
+  if (!mask.causal) return plain_attention(q, k, v, scale);
   const int row = q.shape(2) * q.shape(3);
-  if (!mask.causal)
-    return gpu_kernel(
-        "attention", {q, k, v}, q.shape(), mx::bfloat16,
-        [scale, row](Launcher& launcher, const auto& in, auto& out) {
-          launch(launcher, kPlain, in, scale, address(out[0]), row, nullptr);
-        },
-        twin, AttentionRecipe{scale});
   std::vector<mx::array> inputs{q, k, v};
   if (!lengths.empty())
     inputs.push_back(mx::array(lengths.begin(), {static_cast<int>(lengths.size())}, mx::int32));
@@ -123,26 +157,28 @@ const mx::array* attention_of(const mx::array& flat) {
 }
 
 mx::array joined_attention_swiglu(const mx::array& seen, const mx::array& gated) {
-  const float scale = recipe_of<AttentionRecipe>(seen)->scale;
+  const auto recipe = *recipe_of<AttentionRecipe>(seen);
   std::vector<mx::array> inputs = seen.inputs();
+  const auto first = inputs.size();  // of what gates
   inputs.insert(inputs.end(), gated.inputs().begin(), gated.inputs().end());
   const int left = seen.shape(2) * seen.shape(3), width = left + gated.shape(-1);
   return gpu_kernel(
       "attention_swiglu_product", std::move(inputs), {seen.shape(0), seen.shape(1), width},
       mx::bfloat16,
-      [scale, left, width](Launcher& launcher, const auto& in, auto& out) {
+      [recipe, first, left, width](Launcher& launcher, const auto& in, auto& out) {
         auto* to = pointer<std::uint16_t>(out[0]);
-        launch(launcher, kPlain, in, scale, to, width, nullptr);
-        const auto x = launcher.in_row_order(in[3]), gate = launcher.in_row_order(in[4]),
-                   up = launcher.in_row_order(in[5]);
+        launch(launcher, kPlain, heads_of(launcher, recipe, in), recipe.scale, to, width, nullptr);
+        const auto x = launcher.in_row_order(in[first]);
+        const auto gate = launcher.in_row_order(in[first + 1]);
+        const auto up = launcher.in_row_order(in[first + 2]);
         launch_swiglu_product(launcher, x, gate, up, to + left, width);
       },
-      [scale](const auto& in) {
-        const auto left_part = portable::attention(in[0], in[1], in[2], scale);
-        return mx::concatenate({mx::flatten(left_part, 2, 3),
-                                portable::swiglu(portable::linear(in[3], in[4], std::nullopt),
-                                                 portable::linear(in[3], in[5], std::nullopt))},
-                               -1);
+      [recipe, first](const auto& in) {
+        return mx::concatenate(
+            {mx::flatten(portable_attention(recipe, in), 2, 3),
+             portable::swiglu(portable::linear(in[first], in[first + 1], std::nullopt),
+                              portable::linear(in[first], in[first + 2], std::nullopt))},
+            -1);
       });
 }
 

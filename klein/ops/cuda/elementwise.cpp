@@ -99,6 +99,19 @@ mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& 
       [](const auto& in) { return portable::add_gated(in[0], in[1], in[2]); });
 }
 
+mx::array levels(const mx::array& pixels) {
+  if (pixels.size() % kLanes != 0) return portable::levels(pixels);
+  return gpu_kernel(
+      "levels", {pixels}, pixels.shape(), mx::uint8,
+      [](Launcher& launcher, const auto& in, auto& out) {
+        const auto x = launcher.in_row_order(in[0]);
+        const auto count = static_cast<std::int64_t>(x.size());
+        launcher.run(function("picture", "levels_bf16"), {blocks_for(count, kThreads * kLanes)},
+                     {kThreads}, 0, address(x), count, address(out[0]));
+      },
+      nullptr);
+}
+
 /// MLX's own would be compiled when it is first used.
 mx::array take_rows(const mx::array& table, const mx::array& ids) {
   const int width = table.shape(1);

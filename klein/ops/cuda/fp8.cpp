@@ -1,6 +1,7 @@
 #include "klein/ops/cuda/fp8.h"
 
 #include <algorithm>
+#include <any>
 #include <utility>
 
 #include "klein/ops/backend.h"
@@ -13,7 +14,7 @@
 namespace klein::ops::cuda {
 namespace {
 
-constexpr int kMostInRegisters = 6;  // times kLanes: what a thread of join_swiglu_fp8 keeps
+constexpr int kMostInRegisters = 3;  // times kLanes: what a thread of join_swiglu_fp8 keeps
 constexpr int kLeastRows = 64;       // fewer rows read the weight once, whatever its numbers are
 
 /// Enough threads for a row of `width` numbers.
@@ -62,6 +63,24 @@ const Fp8Rows& fp8_rows(const mx::array& x) {
   return last->second;
 }
 
+mx::array product(const Fp8Rows& x, const mx::array& codes, const mx::array& scales,
+                  const ProductShape& shape, std::any recipe) {
+  prepare_product(shape);
+  auto out = x.codes.shape();
+  out.back() = shape.n;
+  const auto run = [shape](Launcher& launcher, const std::vector<mx::array>& in,
+                           std::vector<mx::array>& result) {
+    launch_product(launcher, shape,
+                   {.x = address(in[0]),
+                    .weight = address(in[2]),
+                    .y = address(result[0]),
+                    .x_scales = address(in[1]),
+                    .weight_scales = address(in[3])});
+  };
+  return gpu_kernel("fp8_linear", {x.codes, x.scales, codes, scales}, std::move(out), mx::bfloat16,
+                    run, nullptr, std::move(recipe));
+}
+
 mx::array unpacked(const mx::array& codes, const mx::array& scales) {
   return gpu_kernel(
       "unpack_fp8", {codes, scales}, codes.shape(), mx::bfloat16,
@@ -81,21 +100,12 @@ mx::array fp8_linear(const mx::array& x, const mx::array& codes, const mx::array
   const bool fits = has_fp8() && fp8_products() && shape.m >= kLeastRows && fits_product(shape) &&
                     shape.k <= 1024 * kLanes * kMostInRegisters;
   if (!fits) return cuda::linear(x, unpacked(codes, scales), std::nullopt);
-  const auto rounded = fp8_rows(x);
-  prepare_product(shape);
-  auto out = x.shape();
-  out.back() = shape.n;
-  const auto run = [shape](Launcher& launcher, const std::vector<mx::array>& in,
-                           std::vector<mx::array>& result) {
-    launch_product(launcher, shape,
-                   {.x = address(in[0]),
-                    .weight = address(in[2]),
-                    .y = address(result[0]),
-                    .x_scales = address(in[1]),
-                    .weight_scales = address(in[3])});
-  };
-  return gpu_kernel("fp8_linear", {rounded.codes, rounded.scales, codes, scales}, std::move(out),
-                    mx::bfloat16, run, nullptr, Fp8LinearRecipe{x, codes, scales});
+  return product(fp8_rows(x), codes, scales, shape, Fp8LinearRecipe{x, codes, scales});
+}
+
+mx::array fp8_product(const PackedMatrix& x, const PackedMatrix& weight) {
+  const ProductShape shape{.m = x.rows, .n = weight.rows, .k = x.columns, .fp8 = true};
+  return product({x.codes, *x.scales}, weight.codes, *weight.scales, shape, {});
 }
 
 mx::array unpack(const PackedMatrix& matrix, mx::Dtype dtype) {

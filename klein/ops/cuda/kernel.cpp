@@ -162,7 +162,11 @@ void Launcher::allocate(mx::array& array) {
 }
 
 mx::array Launcher::scratch(std::size_t bytes) {
-  mx::array memory({static_cast<int>(bytes)}, mx::uint8, nullptr, {});
+  return scratch({static_cast<int>(bytes)}, mx::uint8);
+}
+
+mx::array Launcher::scratch(mx::Shape shape, mx::Dtype dtype) {
+  mx::array memory(std::move(shape), dtype, nullptr, {});
   allocate(memory);
   encoder_.add_temporary(memory);
   return memory;
@@ -176,9 +180,7 @@ mx::array Launcher::in_row_order(const mx::array& a) {
   if (lies_in_row_order(a)) return a;
   if (a.ndim() > 4 || a.itemsize() != 2)
     throw Error(ErrorKind::internal, "expected up to four axes of bfloat16, got " + describe(a));
-  mx::array copy(a.shape(), a.dtype(), nullptr, {});
-  allocate(copy);
-  encoder_.add_temporary(copy);
+  auto copy = scratch(a.shape(), a.dtype());
   int shape[4] = {1, 1, 1, 1};
   std::int64_t strides[4] = {};
   const int axes = static_cast<int>(a.ndim());

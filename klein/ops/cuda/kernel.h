@@ -47,6 +47,7 @@ class Launcher {
 
   /// Memory that nothing else uses before the node is done.
   mx::array scratch(std::size_t bytes);
+  mx::array scratch(mx::Shape shape, mx::Dtype dtype);
 
   /// Makes what follows write to this array too, which outlives the node: launches that do wait for
   /// one another.

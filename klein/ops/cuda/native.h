@@ -31,6 +31,9 @@ mx::array linear(const mx::array& x, const mx::array& weight,
 mx::array linear(const mx::array& x, const PackedMatrix& weight,
                  const std::optional<mx::array>& bias = std::nullopt);
 mx::array unpack(const PackedMatrix& matrix, mx::Dtype dtype);
+
+/// x W^T where both are e4m3 with a scale for each row: what linear does once it has rounded x.
+mx::array fp8_product(const PackedMatrix& x, const PackedMatrix& weight);
 mx::array take_rows(const mx::array& table, const mx::array& ids);
 
 mx::array rms_norm_rounded_twice(const mx::array& x, const mx::array& weight, float eps);
@@ -53,6 +56,7 @@ mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, 
 mx::array columns(const mx::array& x, int begin, int end);
 mx::array concatenate(const std::vector<mx::array>& parts, int axis);
 
+mx::array levels(const mx::array& pixels);
 mx::array swiglu(const mx::array& gate, const mx::array& up);
 mx::array swiglu(const mx::array& gate_and_up);
 mx::array add_gated(const mx::array& x, const mx::array& gate, const mx::array& y);

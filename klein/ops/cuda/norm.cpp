@@ -29,9 +29,9 @@ Dim block_a_row(const mx::array& a) {
   return {static_cast<unsigned>(row_count(a))};
 }
 
-constexpr unsigned kRowNormThreads = 128;  // four rows
+constexpr int kNormRows = 4;  // of a block of the kernels for a width
 
-/// Widths that have a kernel in which a warp is a row.
+/// Widths that have a kernel of their own.
 bool has_row_norm(int channels) {
   return channels == 3072 || channels == 4096;
 }
@@ -41,7 +41,13 @@ CUfunction row_norm(int channels, const char* kind) {
 }
 
 Dim row_norm_grid(const mx::array& a) {
-  return {blocks_for(row_count(a), kRowNormThreads / 32)};
+  const auto batch = static_cast<unsigned>(a.shape(0));
+  return {blocks_for(row_count(a) / a.shape(0), kNormRows), batch};
+}
+
+/// 32 numbers each.
+Dim row_norm_block(int channels) {
+  return {static_cast<unsigned>(kNormRows * channels / 32)};
 }
 
 /// A head's lanes are a power of two and share a warp.
@@ -67,18 +73,38 @@ unsigned picture_parts(const mx::array& x, unsigned blocks_each) {
   return std::clamp(blocks_for(pixels_of(x) * x.shape(3), kPictureThreads * kLanes * 4), 1u, most);
 }
 
-constexpr std::ptrdiff_t kNormRopeInputs = 4;
+/// The inputs of one part of a NormRopeRecipe.
+struct RopePart {
+  RopePart(std::span<const mx::array> in, std::size_t number)
+      : x(in[4 * number]),
+        weight(in[4 * number + 1]),
+        cosines(in[4 * number + 2]),
+        sines(in[4 * number + 3]) {}
 
-/// Inputs x, weight, cosines, sines; tokens of `out` from `first` on.
-void launch_norm_rope(Launcher& launcher, const std::vector<mx::array>& in, float eps,
-                      const mx::array& out, int first) {
-  const auto x = launcher.with_rows(in[0]), weight = launcher.with_rows(in[1]);
-  const int tokens = x.shape(0) * x.shape(1), heads = x.shape(2), width = x.shape(3) / kLanes;
-  launcher.run(function("common", "rms_norm_rope_interleaved_bf16"),
-               {blocks_for(std::int64_t{tokens} * heads * width, 256)}, {256}, 0,
-               rows(x, /*heads=*/true), address(weight), address(launcher.in_row_order(in[2])),
-               address(launcher.in_row_order(in[3])), tokens, heads, width, eps, address(out),
-               first, out.shape(1));
+  int tokens() const { return x.shape(0) * x.shape(1); }
+  int heads() const { return x.shape(2); }
+  int width() const { return x.shape(3) / kLanes; }
+  Dim grid() const { return {blocks_for(std::int64_t{tokens()} * heads() * width(), 256)}; }
+
+  const mx::array &x, &weight, &cosines, &sines;
+};
+
+/// Tokens of `out` from `first` on.
+void launch_norm_rope(Launcher& launcher, const RopePart& part, float eps, const mx::array& out,
+                      int first) {
+  const auto x = launcher.with_rows(part.x), weight = launcher.with_rows(part.weight);
+  launcher.run(function("common", "rms_norm_rope_interleaved_bf16"), part.grid(), {256}, 0,
+               rows(x, /*heads=*/true), address(weight),
+               address(launcher.in_row_order(part.cosines)),
+               address(launcher.in_row_order(part.sines)), part.tokens(), part.heads(),
+               part.width(), eps, address(out), first, out.shape(1));
+}
+
+/// The shape of an array of NormRopeRecipe.
+mx::Shape joined_shape(const NormRopeRecipe& recipe, std::span<const mx::array> in) {
+  auto shape = in[0].shape();
+  for (std::size_t i = 1; i < recipe.eps.size(); ++i) shape[1] += RopePart(in, i).x.shape(1);
+  return shape;
 }
 
 /// What inputs_of_biased took apart.
@@ -101,8 +127,8 @@ mx::array modulated_layer_norm(const mx::array& x, const mx::array& scale, const
                    t = launcher.with_rows(in[2]);
         const int channels = a.shape(-1);
         if (has_row_norm(channels))
-          launcher.run(row_norm(channels, "bf16"), row_norm_grid(a), {kRowNormThreads}, 0, rows(a),
-                       rows(s), rows(t), row_count(a), eps, address(out[0]));
+          launcher.run(row_norm(channels, "bf16"), row_norm_grid(a), row_norm_block(a.shape(-1)), 0,
+                       rows(a), rows(s), rows(t), eps, address(out[0]));
         else
           launcher.run(function("common", "modulated_layer_norm_bf16"), block_a_row(a),
                        {threads_for(channels)}, 0, rows(a), rows(s), rows(t), channels, eps,
@@ -120,8 +146,8 @@ std::optional<Fp8Rows> fp8_of_modulated_norm(const mx::array& normed) {
       {mx::uint8, mx::float32}, [eps = recipe->eps](Launcher& launcher, const auto& in, auto& out) {
         const auto a = launcher.with_rows(in[0]), s = launcher.with_rows(in[1]),
                    t = launcher.with_rows(in[2]);
-        launcher.run(row_norm(a.shape(-1), "fp8"), row_norm_grid(a), {kRowNormThreads}, 0, rows(a),
-                     rows(s), rows(t), row_count(a), eps, address(out[0]), address(out[1]));
+        launcher.run(row_norm(a.shape(-1), "fp8"), row_norm_grid(a), row_norm_block(a.shape(-1)), 0,
+                     rows(a), rows(s), rows(t), eps, address(out[0]), address(out[1]));
       });
   return Fp8Rows{made[0], made[1]};
 }
@@ -143,50 +169,81 @@ mx::array rms_norm_rounded_twice(const mx::array& x, const mx::array& weight, fl
 mx::array rms_norm_rope_interleaved(const mx::array& x, const mx::array& weight, float eps,
                                     const mx::array& cosines, const mx::array& sines) {
   if (!fits_heads(x)) return portable::rms_norm_rope_interleaved(x, weight, eps, cosines, sines);
+  const NormRopeRecipe recipe{{eps}};
   return gpu_kernel(
       "rms_norm_rope_interleaved", {x, weight, cosines, sines}, x.shape(), mx::bfloat16,
       [eps](Launcher& launcher, const auto& in, auto& out) {
-        launch_norm_rope(launcher, in, eps, out[0], 0);
+        launch_norm_rope(launcher, {in, 0}, eps, out[0], 0);
       },
-      [eps](const auto& in) {
-        return portable::rms_norm_rope_interleaved(in[0], in[1], eps, in[2], in[3]);
-      },
-      NormRopeRecipe{eps});
+      [recipe](const auto& in) { return portable_norm_rope(recipe, in); }, recipe);
 }
 
 mx::array joined_norm_rope(const std::vector<mx::array>& parts) {
   std::vector<mx::array> inputs;
-  std::vector<float> eps;
-  auto shape = parts[0].shape();
-  shape[1] = 0;
+  NormRopeRecipe recipe;
   for (const auto& part : parts) {
-    shape[1] += part.shape(1);
-    eps.push_back(recipe_of<NormRopeRecipe>(part)->eps);
+    const auto& eps = recipe_of<NormRopeRecipe>(part)->eps;
+    recipe.eps.insert(recipe.eps.end(), eps.begin(), eps.end());
     inputs.insert(inputs.end(), part.inputs().begin(), part.inputs().end());
   }
-  const auto part_inputs = [](const std::vector<mx::array>& in, std::size_t i) {
-    const auto begin = in.begin() + static_cast<std::ptrdiff_t>(i) * kNormRopeInputs;
-    return std::vector<mx::array>(begin, begin + kNormRopeInputs);
-  };
+  auto shape = joined_shape(recipe, inputs);
   return gpu_kernel(
       "joined_norm_rope", std::move(inputs), std::move(shape), mx::bfloat16,
-      [eps, part_inputs](Launcher& launcher, const auto& in, auto& out) {
+      [recipe](Launcher& launcher, const auto& in, auto& out) {
         int first = 0;
-        for (std::size_t i = 0; i < eps.size(); ++i) {
-          const auto part = part_inputs(in, i);
-          launch_norm_rope(launcher, part, eps[i], out[0], first);
-          first += part[0].shape(1);
+        for (std::size_t i = 0; i < recipe.eps.size(); ++i) {
+          const RopePart part(in, i);
+          launch_norm_rope(launcher, part, recipe.eps[i], out[0], first);
+          first += part.x.shape(1);
         }
       },
-      [eps, part_inputs](const auto& in) {
-        std::vector<mx::array> made;
-        for (std::size_t i = 0; i < eps.size(); ++i) {
-          const auto part = part_inputs(in, i);
-          made.push_back(
-              portable::rms_norm_rope_interleaved(part[0], part[1], eps[i], part[2], part[3]));
-        }
-        return mx::concatenate(made, 1);
-      });
+      [recipe](const auto& in) { return portable_norm_rope(recipe, in); }, recipe);
+}
+
+bool turn_alike(const mx::array& q, const mx::array& k) {
+  const auto* of_q = recipe_of<NormRopeRecipe>(q);
+  const auto* of_k = recipe_of<NormRopeRecipe>(k);
+  if (of_q == nullptr || of_k == nullptr || of_q->eps.size() != of_k->eps.size()) return false;
+  for (std::size_t i = 0; i < of_q->eps.size(); ++i) {
+    const RopePart a(q.inputs(), i), b(k.inputs(), i);
+    if (a.x.shape() != b.x.shape() || a.cosines.id() != b.cosines.id() ||
+        a.sines.id() != b.sines.id())
+      return false;
+  }
+  return true;
+}
+
+std::pair<mx::array, mx::array> launch_norm_rope_pair(Launcher& launcher, const NormRopeRecipe& q,
+                                                      const NormRopeRecipe& k,
+                                                      std::span<const mx::array> in) {
+  const auto q_inputs = in.first(static_cast<std::size_t>(q.input_count()));
+  const auto k_inputs = in.subspan(q_inputs.size());
+  const auto shape = joined_shape(q, q_inputs);
+  const auto q_out = launcher.scratch(shape, mx::bfloat16);
+  const auto k_out = launcher.scratch(shape, mx::bfloat16);
+  int first = 0;
+  for (std::size_t i = 0; i < q.eps.size(); ++i) {
+    const RopePart a(q_inputs, i), b(k_inputs, i);
+    const auto x = launcher.with_rows(a.x), y = launcher.with_rows(b.x);
+    const auto x_weight = launcher.with_rows(a.weight), y_weight = launcher.with_rows(b.weight);
+    launcher.run(function("common", "rms_norm_rope_pair_bf16"), a.grid(), {256}, 0,
+                 rows(x, /*heads=*/true), rows(y, /*heads=*/true), address(x_weight),
+                 address(y_weight), address(launcher.in_row_order(a.cosines)),
+                 address(launcher.in_row_order(a.sines)), a.tokens(), a.heads(), a.width(),
+                 q.eps[i], k.eps[i], address(q_out), address(k_out), first, shape[1]);
+    first += a.x.shape(1);
+  }
+  return {q_out, k_out};
+}
+
+mx::array portable_norm_rope(const NormRopeRecipe& recipe, std::span<const mx::array> in) {
+  std::vector<mx::array> made;
+  for (std::size_t i = 0; i < recipe.eps.size(); ++i) {
+    const RopePart part(in, i);
+    made.push_back(portable::rms_norm_rope_interleaved(part.x, part.weight, recipe.eps[i],
+                                                       part.cosines, part.sines));
+  }
+  return made.size() == 1 ? made.front() : mx::concatenate(made, 1);
 }
 
 mx::array rms_norm_rope_half(const mx::array& x, const mx::array& weight, float eps,
@@ -248,7 +305,7 @@ mx::array group_norm_with(const mx::array& x, const mx::array& moments, const mx
         const auto a = launcher.in_row_order(in[3]);
         const void* x_bias = in.size() > 4 ? address(in[4]) : nullptr;
         launcher.run(function("picture", "group_norm_apply_bf16"),
-                     {picture_parts(a, 8), static_cast<unsigned>(a.shape(0))}, {kPictureThreads}, 0,
+                     {picture_parts(a, 4), static_cast<unsigned>(a.shape(0))}, {kPictureThreads}, 0,
                      address(a), x_bias, address(in[0]), address(w), address(b), pixels_of(a),
                      a.shape(3), groups, eps, static_cast<int>(silu), address(out[0]));
       },

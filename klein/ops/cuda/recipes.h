@@ -1,5 +1,9 @@
 #pragma once
 
+#include <cstddef>
+#include <iterator>
+#include <vector>
+
 #include "klein/tensor/mlx.h"
 
 /// What arrays that nobody has computed yet are, for operations that can do more in one kernel:
@@ -9,9 +13,14 @@ namespace klein::ops::cuda {
 /// Inputs x [..., K] and weight [N, K], both bfloat16, without a bias.
 struct LinearRecipe {};
 
-/// Inputs x [B, L, H, D], weight, cosines, sines.
+/// Heads that are normed and rotated, the tokens of one or several parts behind each other: inputs
+/// x [B, L, H, D], weight, cosines, sines of each part.
 struct NormRopeRecipe {
-  float eps;
+  std::vector<float> eps;  ///< Of each part.
+
+  static constexpr std::ptrdiff_t kInputs = 4;  ///< Of a part.
+
+  std::ptrdiff_t input_count() const { return std::ssize(eps) * kInputs; }
 };
 
 /// upsample_nearest_2x: input x.
@@ -35,9 +44,11 @@ struct Fp8LinearRecipe {
   mx::array scales;  ///< [N, 1]
 };
 
-/// Inputs q, k, v, by the kernel for Hopper and without a mask.
+/// By the kernel for Hopper and without a mask: inputs q, k, v, or what q is made of, what k is
+/// made of, and v.
 struct AttentionRecipe {
   float scale;
+  NormRopeRecipe q, k;  ///< Without parts where q and k are inputs.
 };
 
 /// silu(x gate^T) * (x up^T): inputs x [..., K], gate and up [F, K].

@@ -14,6 +14,7 @@
 #include <cuda_runtime.h>
 
 #include "klein/ops/cuda/driver.h"
+#include "klein/ops/cuda/kernel.h"
 #include "klein/ops/cuda/memory.h"
 #include "klein/ops/cuda/native.h"
 
@@ -145,6 +146,20 @@ mx::array upload(std::span<const std::byte> bytes, const mx::Shape& shape, mx::D
   has_begun = true;
   uploader().add(bytes.data(), to, bytes.size(), std::move(done));
   return result;
+}
+
+mx::array upload_at_once(std::span<const std::byte> bytes, const mx::Shape& shape,
+                         mx::Dtype dtype) {
+  auto memory = device_memory(bytes.size(), nullptr);
+  check(
+      cudaMemcpyAsync(data_of(memory), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, nullptr),
+      "copy to the GPU");
+  check(cudaStreamSynchronize(nullptr), "copy to the GPU");
+  return mx::array(std::move(memory), shape, dtype);
+}
+
+void download(const mx::array& a, std::span<std::byte> to) {
+  check(cudaMemcpy(to.data(), address(a), to.size(), cudaMemcpyDefault), "copy of a result");
 }
 
 void finish_uploads() {

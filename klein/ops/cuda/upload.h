@@ -19,6 +19,14 @@ bool uploads();
 mx::array upload(std::span<const std::byte> bytes, const mx::Shape& shape, mx::Dtype dtype,
                  std::function<void()> done);
 
+/// The same with a copy that is over when this returns: for what is small.
+mx::array upload_at_once(std::span<const std::byte> bytes, const mx::Shape& shape, mx::Dtype dtype);
+
+/// Copies the bytes of an array in row order that is computed to the CPU's memory.
+///
+/// Errors   Error(internal) when the copy failed
+void download(const mx::array& a, std::span<std::byte> to);
+
 /// Returns when all arrays hold what they should. Nothing may read them before.
 ///
 /// Errors   Error(internal) when a copy failed

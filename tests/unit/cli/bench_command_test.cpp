@@ -24,9 +24,11 @@ std::string message_of(const Strings& arguments) {
   return error->what();
 }
 
-/// A Python that has diffusers, as far as klein can see: it answers by these lines of shell.
-std::string fake_python(const std::string& body) {
-  std::ofstream("python") << "#!/bin/sh\necho \"$@\" > arguments\n" << body << "\n";
+/// A Python that answers by these lines of shell, and before klein's first picture by `check`.
+std::string fake_python(const std::string& body, const std::string& check = "echo '{}'") {
+  std::ofstream("python") << "#!/bin/sh\nif [ \"$2\" = --check ]; then " << check
+                          << "; exit 0; fi\necho \"$@\" > arguments\n"
+                          << body << "\n";
   std::filesystem::permissions("python", std::filesystem::perms::owner_all);
   return std::filesystem::absolute("python").string();
 }
@@ -68,11 +70,12 @@ TEST_SUITE("cli/bench_command") {
     program({"bench", "--steps", "2", "--width", "64", "--json", "--quiet"});
     const auto json = nlohmann::json::parse(program.out.str());
     CHECK(json["tflops_per_second"]["text"] == 2.0);     // 0.5 TFLOP in 0.25 s
-    CHECK(json["tflops_per_second"]["step"] == 4.0);     // 1 TFLOP in 0.25 s
+    CHECK(json["tflops_per_second"]["step"] == 2.0);     // 1 TFLOP in 0.5 s
     CHECK(json["tflops_per_second"]["denoise"] == 2.0);  // 2 steps in 1 s
     CHECK(json["tflops_per_second"]["decode"] == 2.0);   // 0.25 TFLOP in 0.125 s
     CHECK(json["tflops_per_second"]["gemm"] == 5.0);
-    CHECK(json["step_share_of_gemm"] == doctest::Approx(0.8));
+    CHECK(json["step_share_of_gemm"] == doctest::Approx(0.4));
+    CHECK(json["precision"].is_null());
     CHECK(json["first"]["total"] == 1.875);
     CHECK(json["seconds"]["total"] == 1.5);
     CHECK(json["seconds"]["encode_text"] == 0.25);
@@ -97,13 +100,13 @@ TEST_SUITE("cli/bench_command") {
           "load               0.5000          -          -          -\n"
           "text               0.2500     0.2500     0.1250      2.000\n"
           "denoise            1.0000     1.0000     0.5000      4.000\n"
-          "step               0.2500     0.5000     0.2500      4.000\n"
+          "step               0.2500     0.5000     0.2500      2.000\n"
           "decode             0.1250     0.1250     0.0625      2.000\n"
           "picture            1.8750     1.5000     0.7500          -\n"
           "cached prompt           -     1.2500     0.5000          -\n"
           "GEMM                    -          -          -      5.000\n"
           "\n"
-          "a step reaches 80 % of the speed of one matrix product\n"
+          "a step reaches 40 % of the speed of one matrix product\n"
           "peak memory 0.00 GB\n"
           "\n"
           "at once            median       best pictures/s\n"
@@ -125,10 +128,10 @@ TEST_SUITE("cli/bench_command") {
           "step               0.5000     2.0000     1.0000      2.00x\n"
           "decode             0.1250     0.5000     1.0000      4.00x\n"
           "picture            1.5000     9.0000     3.0000      2.00x\n"
-          "floor              0.4000\n"
           "\n"
-          "a step's products and attention alone take 80 % of its time\n"
           "final latents: cosine 0.500000, relative error 2.50e-01; picture: PSNR 40.0 dB\n");
+    CHECK(table.find("\nits products and attention alone take 0.4000 s, 80.0 % of the median step"
+                     "\n") != std::string::npos);
     std::ifstream requests("requests");
     Strings lines;
     for (std::string line; std::getline(requests, line);) lines.push_back(line);
@@ -168,6 +171,10 @@ TEST_SUITE("cli/bench_command") {
     CHECK(failure(
               fake_python("echo '{\"error\": \"expected diffusers\", \"hint\": \"Install.\"}'")) ==
           "expected diffusers | Install.");
+    CHECK(
+        failure(fake_python("true", "echo '{\"error\": \"expected numpy\", \"hint\": \"Go.\"}'")) ==
+        "expected numpy | Go.");
+    CHECK(failure(fake_python("true", "true")).find("cannot run diffusers by ") == 0);
     const auto python = fake_python("echo first >&2; echo 'out of cheese' >&2; exit 1");
     CHECK(failure(python) == "cannot run diffusers by " + python + ": \"out of cheese\" | ");
     CHECK(failure(fake_python("echo hello")) ==

@@ -128,6 +128,14 @@ TEST_SUITE("models/pictures") {
     CHECK(half.height == 16);
     CHECK(half.steps == 0);
   }
+
+  TEST_CASE("pixels are clamped and rounded half to even") {
+    // -1 and below is black, 1 and above white; 0 is 127.5, which rounds to the even 128.
+    const auto image = to_image(mx::array({-3.0f, -1.0f, 0.0f, 1.0f, 7.0f, 0.5f}, {1, 1, 2, 3}));
+    CHECK(image.width == 2);
+    CHECK(image.height == 1);
+    CHECK(image.rgb == std::vector<std::uint8_t>{0, 0, 128, 255, 255, 191});
+  }
 }
 
 }  // namespace

@@ -110,6 +110,44 @@ TEST_SUITE("models/streaming") {
     CHECK(difference.item<float>() < 1e-5f);
   }
 
+  TEST_CASE("what is prepared for timesteps and prompts serves until the LoRAs change") {
+    const auto c = tiny();
+    const LoadOptions options{.dtype = mx::float32};
+    const auto whole = c.load_transformer(options);
+    RunTimeLoras loras(1);
+    const auto adapters =
+        loras.read({{kFixtures + "../lora/lokr_ai_toolkit.safetensors", 0.7}}, c, mx::float32);
+    const auto pass = input(c, whole, mx::float32, 1);
+    StreamedTransformer fresh(c, options, 100), kept(c, options, 100);
+    const auto plain = fresh(std::vector{pass})[0];
+    fresh.set_adapters(adapters.transformer);
+    const auto changed = fresh(std::vector{pass})[0];
+    for (int turn = 0; turn < 2; ++turn) {
+      kept.set_adapters({});
+      for (int again = 0; again < 2; ++again) {
+        kept.prepare({pass.timestep}, {pass.prompt_embeds});
+        CHECK(same_numbers(kept(std::vector{pass})[0], plain));
+      }
+      kept.set_adapters(adapters.transformer);
+      kept.prepare({pass.timestep}, {pass.prompt_embeds});
+      CHECK(same_numbers(kept(std::vector{pass})[0], changed));
+    }
+  }
+
+  TEST_CASE("position tables are those of the places that are asked for, kept or not") {
+    const auto c = tiny();
+    const StreamedTransformer transformer(c, {.dtype = mx::float32}, 100);
+    const auto whole = c.load_transformer({.dtype = mx::float32});
+    for (int turn = 0; turn < 2; ++turn)
+      for (const int text : {3, 4, 0, 5})
+        for (const int t : {0, 10}) {
+          const std::vector<nn::PositionId> ids{{t, 0, 0, 0}, {t, 1, 0, 0}};
+          const auto got = transformer.rope(text, ids), want = whole.rope(text, ids);
+          CHECK(same_numbers(got.cosines, want.cosines));
+          CHECK(same_numbers(got.sines, want.sines));
+        }
+  }
+
   TEST_CASE("with a LoRA too, and without it again") {
     const auto c = tiny();
     RunTimeLoras loras(1);
@@ -202,6 +240,11 @@ TEST_SUITE("models/streaming") {
         bytes_of(c, {.dtype = mx::bfloat16, .quantize_transformer = quant::parse_target("fp8")});
     CHECK(packed.transformer.whole() < bytes.transformer.whole());
     CHECK(packed.transformer.packing > 0);
+
+    const auto fp8 = bytes_of(c, {.dtype = mx::bfloat16, .fp8_blocks = true});
+    CHECK(fp8.transformer.blocks == packed.transformer.blocks);
+    CHECK(fp8.transformer.stem == bytes.transformer.stem);
+    CHECK(fp8.text_encoder.whole() == bytes.text_encoder.whole());
   }
 }
 

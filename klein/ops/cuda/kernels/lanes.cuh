@@ -5,6 +5,7 @@
 #include <cuda_fp8.h>
 
 using bf16 = __nv_bfloat16;
+using bf162 = __nv_bfloat162;  // products and sums of two at a time round once, as float32 would
 
 constexpr int kLanes = 8;  // numbers in 16 bytes
 
@@ -16,6 +17,10 @@ __device__ inline void unpack(const uint4& raw, float (&v)[kLanes]) {
     v[2 * i] = pair.x;
     v[2 * i + 1] = pair.y;
   }
+}
+
+__device__ inline bf162* pairs_of(uint4& raw) {
+  return reinterpret_cast<bf162*>(&raw);
 }
 
 __device__ inline uint4 packed(const float (&v)[kLanes]) {
@@ -45,8 +50,21 @@ __device__ inline float rounded(float v) {
   return __bfloat162float(__float2bfloat16_rn(v));
 }
 
+// v / (1 + exp(-v)). The instructions of the special function unit as they are: what CUDA's functions
+// put around them for numbers below 1e-38 takes as many again.
+__device__ inline float silu_unrounded(float v) {
+  float power, inverse;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(v * -1.4426950408889634f));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0f + power));
+  return v * inverse;
+}
+
 __device__ inline float silu(float v) {
-  return rounded(__fdividef(v, 1.0f + __expf(-v)));
+  return rounded(silu_unrounded(v));
+}
+
+__device__ inline bf162 silu(float2 v) {
+  return __floats2bfloat162_rn(silu_unrounded(v.x), silu_unrounded(v.y));
 }
 
 struct Add {

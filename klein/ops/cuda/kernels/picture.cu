@@ -9,7 +9,7 @@ struct Moments {
   __device__ void merge(const Moments& other) {
     const float all = count + other.count;
     if (all == 0.0f) return;
-    const float delta = other.mean - mean, share = other.count / all;
+    const float delta = other.mean - mean, share = __fdividef(other.count, all);
     mean += delta * share;
     squares += other.squares + delta * delta * count * share;
     count = all;
@@ -33,8 +33,9 @@ __device__ inline void add_bias(float (&v)[kLanes], const bf16* bias, const floa
 
 // Moments of every group over the pixels of a block. A thread keeps to 8 channels, which belong to
 // 1, or to 2 groups of 4 channels (`parts`); wider groups are merged by the threads of a group.
-// Grid: (parts of the picture, pictures). Out: [pictures, parts of the picture, groups] Moments.
-extern "C" __global__ void group_moments_part_bf16(const bf16* x, const bf16* bias,
+// Grid: (parts of the picture, pictures). Out: [pictures, groups, parts of the picture] Moments.
+extern "C" __global__ void __launch_bounds__(kGroupThreads, 4)
+    group_moments_part_bf16(const bf16* x, const bf16* bias,
                                                    long long pixels, int channels, int groups,
                                                    Moments* out) {
   __shared__ Moments shared[kGroupThreads * 2];
@@ -49,28 +50,39 @@ extern "C" __global__ void group_moments_part_bf16(const bf16* x, const bf16* bi
 
   // Numbers relative to the thread's first pixel, so that sums of squares keep their digits.
   float start[kLanes] = {}, sum[kLanes] = {}, square[kLanes] = {}, b[kLanes] = {};
-  int count = 0;
+  const long long first = begin + line;
+  const bool inside = line < down && first < end;
+  const int count = inside ? (int)((end - first + down - 1) / down) : 0;
   if (bias != nullptr) load(bias + c, b);
-  if (line < down) {
-    for (long long p = begin + line; p < end; p += down) {
-      float v[kLanes];
-      load(picture + p * channels + c, v);
-      add_bias(v, bias, b);
-      if (count == 0)
-        for (int i = 0; i < kLanes; ++i) start[i] = v[i];
-      for (int i = 0; i < kLanes; ++i) {
-        const float d = v[i] - start[i];
-        sum[i] += d;
-        square[i] += d * d;
+  if (inside) {
+    load(picture + first * channels + c, start);
+    add_bias(start, bias, b);
+    constexpr int kAtOnce = 3;  // pixels whose loads are under way together
+    for (long long p = first; p < end; p += kAtOnce * down) {
+      uint4 raw[kAtOnce];
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k)
+        if (p + k * down < end)
+          raw[k] = *reinterpret_cast<const uint4*>(picture + (p + k * down) * channels + c);
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        if (p + k * down >= end) break;
+        float v[kLanes];
+        unpack(raw[k], v);
+        add_bias(v, bias, b);
+        for (int i = 0; i < kLanes; ++i) {
+          const float d = v[i] - start[i];
+          sum[i] += d;
+          square[i] += d * d;
+        }
       }
-      ++count;
     }
   }
   Moments mine[2] = {};
 #pragma unroll
   for (int i = 0; i < kLanes; ++i) {
     if (count == 0) break;
-    const float mean = sum[i] / count;
+    const float mean = __fdividef(sum[i], (float)count);
     const Moments one{(float)count, start[i] + mean, fmaxf(square[i] - mean * sum[i], 0.0f)};
     if (parts == 2 && i >= kLanes / 2)
       mine[1].merge(one);
@@ -89,7 +101,7 @@ extern "C" __global__ void group_moments_part_bf16(const bf16* x, const bf16* bi
     for (int k = lane; k < width * down; k += 32)
       all.merge(shared[((k / width) * across + first + k % width) * 2 + which]);
     for (int offset = 16; offset > 0; offset /= 2) all.merge(shuffled(all, offset));
-    if (lane == 0) out[((long long)blockIdx.y * gridDim.x + blockIdx.x) * groups + g] = all;
+    if (lane == 0) out[((long long)blockIdx.y * groups + g) * gridDim.x + blockIdx.x] = all;
   }
 }
 
@@ -100,7 +112,7 @@ extern "C" __global__ void group_moments_merge(const Moments* parts, int count, 
   const int group = blockIdx.x, picture = blockIdx.y, lane = threadIdx.x % 32;
   Moments all = {};
   for (int k = threadIdx.x; k < count; k += blockDim.x)
-    all.merge(parts[((long long)picture * count + k) * groups + group]);
+    all.merge(parts[((long long)picture * groups + group) * count + k]);
   for (int offset = 16; offset > 0; offset /= 2) all.merge(shuffled(all, offset));
   if (lane == 0) of_warps[threadIdx.x / 32] = all;
   __syncthreads();
@@ -116,10 +128,10 @@ extern "C" __global__ void group_moments_merge(const Moments* parts, int count, 
 
 // (x - mean) / sqrt(variance + eps) * weight + bias, with SiLU on top where `with_silu`.
 // Grid: (parts of the picture, pictures).
-extern "C" __global__ void group_norm_apply_bf16(const bf16* x, const bf16* x_bias,
-                                                 const float* moments, const bf16* weight,
-                                                 const bf16* bias, long long pixels, int channels, int groups,
-                                                 float eps, int with_silu, bf16* out) {
+extern "C" __global__ void __launch_bounds__(kGroupThreads, 4)
+    group_norm_apply_bf16(const bf16* x, const bf16* x_bias, const float* moments,
+                          const bf16* weight, const bf16* bias, long long pixels, int channels,
+                          int groups, float eps, int with_silu, bf16* out) {
   const int across = channels / kLanes, down = blockDim.x / across;
   const int c = threadIdx.x % across * kLanes, line = threadIdx.x / across;
   if (line >= down) return;
@@ -149,11 +161,12 @@ extern "C" __global__ void group_norm_apply_bf16(const bf16* x, const bf16* x_bi
       float v[kLanes];
       unpack(raw[k], v);
       add_bias(v, x_bias, before);
-      for (int i = 0; i < kLanes; ++i) {
-        v[i] = fmaf(v[i], w[i], b[i]);
-        if (with_silu) v[i] = silu(rounded(v[i]));
-      }
-      store(out + offset + (p + k * step) * channels, v);
+      for (int i = 0; i < kLanes; ++i) v[i] = fmaf(v[i], w[i], b[i]);
+      raw[k] = packed(v);
+      auto* pairs = pairs_of(raw[k]);
+      if (with_silu)
+        for (int i = 0; i < kLanes / 2; ++i) pairs[i] = silu(__bfloat1622float2(pairs[i]));
+      *reinterpret_cast<uint4*>(out + offset + (p + k * step) * channels) = raw[k];
     }
   }
 }
@@ -172,6 +185,19 @@ extern "C" __global__ void add_bias_bf16(const bf16* x, const bf16* bias, const 
     for (int i = 0; i < kLanes; ++i) v[i] = rounded(v[i]) + b[i];
   }
   store(out + index, v);
+}
+
+// Pixels of about [-1, 1] as levels of 8 bits.
+extern "C" __global__ void levels_bf16(const bf16* x, long long count, unsigned char* out) {
+  const long long index = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * kLanes;
+  if (index >= count) return;
+  float v[kLanes];
+  load(x + index, v);
+  uint2 levels;
+  auto* bytes = reinterpret_cast<unsigned char*>(&levels);
+  for (int i = 0; i < kLanes; ++i)
+    bytes[i] = rintf(__saturatef(rounded(rounded(v[i] * 0.5f) + 0.5f)) * 255.0f);
+  *reinterpret_cast<uint2*>(out + index) = levels;
 }
 
 // The weights of a 3x3 convolution of a picture enlarged twice as those of four 2x2 convolutions of
