@@ -14,16 +14,13 @@
 #include "klein/pipeline/tensor_files.h"
 #include "klein/sampling/flow_match.h"
 #include "klein/sampling/guidance.h"
-#include "klein/tensor/check.h"
 #include "klein/tensor/memory.h"
 #include "klein/tensor/pace.h"
 #include "klein/tensor/random.h"
-#include "klein/tokenizer/prompt_tokens.h"
 
 namespace klein::flux2 {
 namespace {
 
-constexpr std::size_t kKeptEmbeddings = 8;  // a few MB each at most; saves a pass a seed
 constexpr std::uint64_t kKeptLoraRequests = 4;
 
 void report(const ProgressCallback& progress, const Progress& state) {
@@ -39,16 +36,6 @@ void load_parts(const std::vector<std::function<void()>>& parts, std::string_vie
     parts[static_cast<std::size_t>(i)]();
     report(progress, {.stage = Stage::load, .done = i + 1, .total = total});
   }
-}
-
-/// The batch is as large as the latents; one prompt serves all of them.
-mx::array for_batch(const mx::array& embeds, int batch) {
-  if (embeds.shape(0) == batch) return embeds;
-  if (embeds.shape(0) != 1)
-    throw Error(ErrorKind::shape, fmt::format("expected prompt embeddings for 1 or {} pictures, "
-                                              "got {}",
-                                              batch, describe(embeds)));
-  return mx::repeat(embeds, batch, 0);
 }
 
 }  // namespace
@@ -69,25 +56,6 @@ void Pipeline::put_on(const std::vector<LoraChoice>& loras) {
   if (references_ && adapters.transformer_key != adapters_.transformer_key)
     references_->cache.reset();
   adapters_ = std::move(adapters);
-}
-
-/// What a prompt becomes depends on the LoRAs of the text encoder.
-std::string Pipeline::embedding_key(const std::string& prompt) const {
-  const auto& loras = adapters_.text_encoder_key;
-  return fmt::format("{}:{}{}", loras.size(), loras, prompt);
-}
-
-std::vector<std::string> Pipeline::prompts_to_encode(const GenerateRequest& request,
-                                                     const RequestPlan& plan) const {
-  std::vector<std::string> wanted, unknown;
-  if (!request.prompt_embeds) wanted.push_back(request.prompt);
-  if (plan.classifier_free) wanted.push_back(request.negative_prompt.value_or(""));
-  for (const auto& prompt : wanted)
-    if (std::ranges::none_of(
-            embeddings_, [key = embedding_key(prompt)](const auto& e) { return e.first == key; }) &&
-        std::ranges::find(unknown, prompt) == unknown.end())
-      unknown.push_back(prompt);
-  return unknown;
 }
 
 MemoryPlan Pipeline::plan_memory(const GenerateRequest& request, const RequestPlan& plan) const {
@@ -155,57 +123,6 @@ void Pipeline::load_vae() {
   ++loaded_parts_;
 }
 
-/// Begins it: a GPU may still be at work afterwards.
-void Pipeline::encode(const std::vector<std::string>& prompts) {
-  std::vector<qwen3::TokenRow> rows;
-  for (const auto& prompt : prompts) {
-    auto tokens = tokenizer::encode_prompt(*tokenizer_, prompt, checkpoint_.max_sequence_length);
-    rows.push_back({.ids = std::move(tokens.ids), .length = tokens.length});
-  }
-  std::vector<mx::array> embeds;
-  if (streamed_text_encoder_) {
-    embeds = (*streamed_text_encoder_)(rows);
-  } else {
-    Pace pace(rows.size());
-    for (const auto& row : rows) {
-      embeds.push_back((*text_encoder_)({&row, 1}));
-      pace.start({embeds.back()});
-    }
-  }
-  for (std::size_t i = 0; i < prompts.size(); ++i)
-    embeddings_.emplace_front(embedding_key(prompts[i]), std::move(embeds[i]));
-}
-
-/// Of a prompt that was encoded; it becomes the newest one.
-const mx::array& Pipeline::embedding(const std::string& prompt) {
-  embeddings_.splice(
-      embeddings_.begin(), embeddings_,
-      std::ranges::find(embeddings_, embedding_key(prompt), [](const auto& e) { return e.first; }));
-  return embeddings_.front().second;
-}
-
-Pipeline::Prompts Pipeline::prompts(const GenerateRequest& request, const RequestPlan& plan) {
-  const auto given = [&](const std::filesystem::path& path) {
-    auto embeds = read_tensor(path, "prompt_embeds");
-    const int features = checkpoint_.transformer.joint_attention_dim;
-    if (embeds.ndim() != 3 || embeds.shape(2) != features || embeds.shape(0) < 1 ||
-        embeds.shape(1) < 1)
-      throw Error(ErrorKind::shape,
-                  fmt::format("expected prompt_embeds [B, tokens, {}], got {}: {}", features,
-                              describe(embeds), path.string()));
-    return mx::astype(embeds, options_.dtype);
-  };
-  const int batch = plan.batch();
-  const auto positive =
-      request.prompt_embeds ? given(*request.prompt_embeds) : embedding(request.prompt);
-  Prompts prompts{for_batch(positive, batch), std::nullopt};
-  write_rows(request.save_prompt_embeds, "prompt_embeds", positive, request.overwrite);
-  if (plan.classifier_free)
-    prompts.negative = for_batch(embedding(request.negative_prompt.value_or("")), batch);
-  while (embeddings_.size() > kKeptEmbeddings) embeddings_.pop_back();
-  return prompts;
-}
-
 /// The timesteps of a request's steps, in [0, 1]; equal ones are the same arrays again.
 const std::vector<mx::array>& Pipeline::times_of(const RequestPlan& plan) {
   const auto& all = plan.schedule.timesteps;
@@ -229,7 +146,6 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
   auto ids = image_position_ids(plan.rows, plan.columns);
   const int length = latents.shape(1), batch = latents.shape(0);
   const auto& sigmas = plan.schedule.sigmas;
-  const int first = plan.first_step;
 
   Stopwatch watch;
   report(progress, {.stage = Stage::denoise, .done = 0, .total = plan.steps()});
@@ -258,9 +174,8 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
     }
     report(progress, {.stage = Stage::denoise, .done = done, .total = plan.steps()});
   };
-  for (int step = 0; step < plan.steps(); ++step) {
-    const auto i = static_cast<std::size_t>(first + step);
-    const auto& t = times[static_cast<std::size_t>(step)];
+  auto i = static_cast<std::size_t>(plan.first_step);
+  for (const auto& t : times) {
     const auto input = reads_references ? mx::concatenate({latents, seen}, 1) : latents;
     std::vector<TransformerInput> passes{{input, prompts.positive, t, positive_rope, cache}};
     if (prompts.negative) passes.push_back({input, *prompts.negative, t, negative_rope, cache});
@@ -270,8 +185,9 @@ mx::array Pipeline::denoise(const GenerateRequest& request, const RequestPlan& p
                                                            static_cast<float>(plan.guidance))
                                          : velocity[0];
     if (request.preview) estimate = sampling::clean_estimate(latents, guided, sigmas[i]);
-    latents = sampling::euler_step(latents, guided, sigmas[i], sigmas[i + 1]);
-    if (held) latents = (*held)(latents, sigmas[i + 1]);
+    const float next = sigmas[i + 1];
+    latents = sampling::euler_step(latents, guided, sigmas[i++], next);
+    if (held) latents = (*held)(latents, next);
     pace.start({latents}, finish_step);
     if (request.preview) pace.finish();
   }
