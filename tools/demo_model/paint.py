@@ -18,7 +18,7 @@ from latents import Encoder, load_vae
 from networks import TextEncoder, make_transformer
 from sampling import sample
 from scenes import HERE, load_subjects
-from sprites import FONT, build_atlas, load_glyphs
+from sprites import build_atlas, load_glyphs
 from train_transformer import load_weights
 
 
@@ -33,7 +33,7 @@ def to_image(picture) -> Image.Image:
 
 
 class Painter:
-    def __init__(self, weights: Path, vae: Path, tokenizer: Path, glyphs: Path, device):
+    def __init__(self, weights: Path, vae: Path, tokenizer: Path, device):
         from tokenizers import Tokenizer
 
         self.device = torch.device(device)
@@ -42,7 +42,7 @@ class Painter:
         self.net.to(self.device).eval(), self.text.to(self.device).eval()
         self.encoder = Encoder(load_vae(vae, self.device), self.device)
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
-        self.renderer = Renderer(build_atlas(load_glyphs(glyphs, load_subjects())), self.device)
+        self.renderer = Renderer(build_atlas(load_glyphs(load_subjects())), self.device)
 
     @torch.no_grad()
     def draw(self, prompts: list[str], seeds: list[int], canvas, references=None, steps: int = 4):
@@ -84,7 +84,6 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--glyphs", type=Path, default=FONT)
     parser.add_argument("--cases", type=Path, default=HERE / "heldout.json")
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("I", "N"), help="every N-th case from the I-th")
     parser.add_argument("--texts", type=Path, help="instead: lines of 'WIDTHxHEIGHT seed caption'")
@@ -97,7 +96,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    painter = Painter(args.weights, args.vae, args.tokenizer, args.glyphs, args.device)
+    painter = Painter(args.weights, args.vae, args.tokenizer, args.device)
     if args.texts:
         cases = []
         for line in args.texts.read_text().splitlines():

@@ -26,7 +26,6 @@ from muon import Muon, split_parameters
 from networks import TextEncoder, make_transformer, parameter_count, position_ids, velocity
 from parallel import Budget, Group
 from sampling import schedule, steered_noise
-from sprites import FONT
 from tokens import MAX_TOKENS
 
 HERE = Path(__file__).resolve().parent
@@ -45,7 +44,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vae", type=Path, required=True, help="vae.safetensors")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--glyphs", type=Path, default=FONT)
     parser.add_argument("--resume", type=Path, help="a folder with transformer.safetensors and text_encoder.safetensors, or a model")
     parser.add_argument("--seconds", type=float, default=0, help="stop after this time, compiling included (0: no limit)")
     parser.add_argument("--steps", type=int, default=0, help="stop after this many steps (0: no limit)")
@@ -184,7 +182,7 @@ class Feeder:
         self.folder = Path(tempfile.mkdtemp(prefix=f"latents_{group.rank}_", dir="/dev/shm" if Path("/dev/shm").exists() else None))
         self.streams = streams
         command = [sys.executable, str(HERE / "latents.py"), str(self.folder), "--vae", str(args.vae), "--tokenizer", str(args.tokenizer),
-                   "--glyphs", str(args.glyphs), "--workers", str(args.workers), "--chunk", str(args.chunk),
+                   "--workers", str(args.workers), "--chunk", str(args.chunk),
                    "--device", str(group.device), "--seed", str(args.seed * 50 + group.rank), "--streams"]
         self.process = subprocess.Popen(command + [f"{n}:{len(s.tokens)}" for n, s in streams.items()])
 
