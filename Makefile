@@ -25,7 +25,7 @@ export PATH := $(CURDIR)/$(venv)/bin:$(PATH)
 
 SECONDS ?= 600
 
-.PHONY: help image test build dev tidy asan fuzz format check install clean setup
+.PHONY: help image test build gallery demo-eval dev tidy asan fuzz format check install clean setup
 
 help:  ## This list
 	@echo "make image [CUDA=1]      set up, build, draw the README's picture to $(OUTPUT)"
@@ -36,6 +36,8 @@ help:  ## This list
 	@echo "make tidy                clang-tidy over every file"
 	@echo "make fuzz [SECONDS=600]  every reader of files, so long each, on hostile input"
 	@echo "make format              lay out every C++ file anew"
+	@echo "make gallery [CUDA=1]    draw the pictures of docs/gallery.md anew"
+	@echo "make demo-eval [CUDA=1]  draw all held-out captions and edits, and judge them: the model card's tables"
 	@echo "make install [PREFIX=D]  library, headers, program and demo model [/usr/local]"
 	@echo "make clean               remove build/; the Python environment stays"
 
@@ -68,6 +70,14 @@ fuzz:
 	@cmake --preset fuzz >/dev/null
 	@cmake --build --preset fuzz
 	@tools/fuzz.sh $(SECONDS)
+
+gallery: build
+	@$(setup) --test
+	@$(venv)/bin/python tools/gallery.py $(program) docs/gallery.md
+
+demo-eval: build
+	@$(setup) --test
+	@$(venv)/bin/python -B tools/demo_model/demo_eval.py $(program)
 
 format:
 	@tools/setup.sh --test

@@ -4,8 +4,7 @@
 Usage: latent_rgb.py MODEL [PICTURES] [--out FILE] [--count N] [--seed N]
 MODEL is a folder in diffusers' layout (or one with its autoencoder alone), PICTURES a folder of pictures; without it
 tools/demo_model draws random scenes. Each latent, a mean of the autoencoder before normalising and patchifying, is set against
-its 8 x 8 pixels' mean colour, -1 to 1. Every fourth picture is kept from the fit, to judge it by. Needs diffusers; scenes
-need fonttools and the font of tools/demo_model.
+its 8 x 8 pixels' mean colour, -1 to 1. Every fourth picture is kept from the fit, to judge it by. Needs diffusers.
 """
 
 import argparse
@@ -55,14 +54,17 @@ def write(path, weight, bias, r2, pictures):
 def scenes(count, seed):
     """Random scenes of the demo model, on all its canvases."""
     sys.path.insert(0, str(Path(__file__).resolve().parent / "demo_model"))
+    from edits import Picture, picture_row
     from scenes import CANVASES, load_subjects, random_scene
-    from sprites import build_atlas, draw_scene, font_glyphs
+    from sprites import PlainRenderer
 
-    rng, subjects = random.Random(seed), load_subjects()
-    chosen = rng.sample(range(len(subjects)), 40)
-    atlas = build_atlas(font_glyphs([subjects[i] for i in chosen]))
+    rng, renderer = random.Random(seed), PlainRenderer()
+    chosen = rng.sample(range(len(load_subjects())), 40)
     for i in range(count):
-        yield draw_scene(random_scene(rng, len(chosen), canvas=CANVASES[i % len(CANVASES)]), atlas)
+        canvas = CANVASES[i % len(CANVASES)]
+        row, steers = picture_row(Picture(random_scene(rng, len(chosen), canvas=canvas)))
+        row[4], row[8] = chosen[row[4]], chosen[row[8]]
+        yield renderer.draw(row, steers, canvas)
 
 
 def files(folder, count):

@@ -1,4 +1,4 @@
-"""Draw captions or edits with diffusers' own Flux2KleinPipeline: one PNG per case, and a contact sheet."""
+"""Draw captions or edits with diffusers' own pipeline of a model: one PNG per case, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -39,28 +39,30 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="size of a picture on the sheet")
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--guidance", type=float, default=1.0, help="of a base model")
     parser.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    from diffusers import Flux2KleinPipeline
+    from diffusers import DiffusionPipeline
 
     if args.captions.suffix == ".json":
         cases = json.loads(args.captions.read_text())
     else:
         cases = [{"caption": t} for t in args.captions.read_text().splitlines() if t]
     chosen = range(0, min(len(cases), args.limit or len(cases)), args.every)
-    pipe = Flux2KleinPipeline.from_pretrained(args.model, torch_dtype=torch.float32).to(args.device)
+    pipe = DiffusionPipeline.from_pretrained(args.model, torch_dtype=torch.float32).to(args.device)
     pipe.set_progress_bar_config(disable=True)
     options, pictures, texts = json.loads((args.model / "model_index.json").read_text()), [], []
+    guided = {} if options["_class_name"] == "Flux2KleinKVPipeline" else {"guidance_scale": args.guidance}
     for i in chosen:
         case = cases[i]
         width, height = case.get("canvas", (256, 256))
         references = [Image.open(args.references / f"{i:03d}_{j + 1}.png") for j in range(len(case.get("references", [])))]
         texts.append(case.get("caption") or case["prompt"])
         pictures += pipe(prompt=texts[-1], image=references or None, height=height, width=width, num_inference_steps=args.steps,
-                         guidance_scale=1.0, generator=torch.Generator().manual_seed(args.seed + i),
+                         generator=torch.Generator().manual_seed(args.seed + i),
                          max_sequence_length=options["max_sequence_length"],
-                         text_encoder_out_layers=tuple(options["text_encoder_out_layers"])).images
+                         text_encoder_out_layers=tuple(options["text_encoder_out_layers"]), **guided).images
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
             pictures[-1].save(args.out / f"{i:03d}.png")

@@ -31,6 +31,15 @@ class Picture:
         return self.poses[slot] if slot < len(self.poses) else UPRIGHT
 
 
+def picture_row(picture: Picture) -> tuple[list[int], list[float]]:
+    """count, background, first, second, then subject, size, left, top for two sprites; and shade, then lean, growth for two sprites."""
+    scene = picture.scene
+    row = [len(scene.sprites), BACKGROUNDS.index(scene.background), scene.first, scene.second]
+    for s in (scene.sprites * 2 + [Sprite(0, 0, 0, 0)] * 2)[:2]:
+        row += [s.subject, s.size, s.left, s.top]
+    return row, [*picture.shade, *picture.pose(0), *picture.pose(1)]
+
+
 @dataclass
 class Edit:
     """References, the picture asked for, and its wordings; text to image is an edit without references."""

@@ -1,7 +1,7 @@
 """Judge pictures that any program drew from held-out captions or edits.
 
-The folder holds one PNG per test case, named by its index: 000.png, 001.png, ... Seeds choose poses, so every sprite is compared in 15 of
-them (5 leans, 3 sizes), at a quarter of the size.
+The folder holds one PNG per test case, named by its index: 000.png, 001.png, ... Seeds choose poses, so the named sprite and the 6 that
+are nearest of all as small icons are compared in 15 poses (5 leans, 3 sizes), at a quarter of the size.
   subject     the named subject is the nearest of all subjects, by mean squared difference around its square (with two: both)
   place       the named place is the nearest of all places (with two subjects: not swapped, nor above for beside)
   background  mean colour of every quarter of the background within CIE76 distances of the named colour
@@ -14,20 +14,27 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
 
-from edits import KINDS, Picture
-from gpu_scenes import Renderer, picture_row
-from scenes import COLOUR_NAMES, HERE, PLACE_NAMES, PLACES, SIZE_NAMES, SIZES, load_subjects, pair_scene, place_sprite, single_scene
-from sprites import FONT, build_atlas, load_glyphs
+from edits import KINDS, Picture, picture_row
+from scenes import CANVASES, COLOUR_NAMES, HERE, PLACE_NAMES, PLACES, SIZE_NAMES, SIZES, load_subjects, pair_scene, place_sprite, single_scene
+from sprites import SIDES, PlainRenderer, placement, scale_glyph
 
 POSES = [(lean, growth) for lean in (-1.8, -0.9, 0.0, 0.9, 1.8) for growth in (-1.2, 0.0, 1.2)]
 MARGIN = 16
+#: the subjects that are nearest as upright icons, of so many pixels, are compared in all poses
+NEAR, ICON = 6, 16
+UNITS = np.array([1, 1, 1, 255], np.float32)
+
+
+def blocks(image, edge: int = 4):
+    """Means of squares of pixels."""
+    height, width, channels = image.shape
+    return image.reshape(height // edge, edge, width // edge, edge, channels).mean((1, 3))
 
 
 def to_lab(rgb):
@@ -41,95 +48,70 @@ def to_lab(rgb):
 
 
 class Judge:
-    """Compares pictures [3, height, width] in 0..255 with scenes."""
+    """Compares pictures [height, width, 3] in 0..255 with scenes."""
 
-    def __init__(self, glyphs: Path, device):
-        self.subjects, self.device = load_subjects(), torch.device(device)
+    def __init__(self):
+        self.subjects, self.renderer = load_subjects(), PlainRenderer()
         self.index = {s.name: i for i, s in enumerate(self.subjects)}
-        self.renderer = Renderer(build_atlas(load_glyphs(glyphs, self.subjects)), self.device)
-        self.layers: dict[int, torch.Tensor] = {}
+        self.icons = np.stack([scale_glyph(glyph, ICON) for glyph in self.renderer.glyphs]) / UNITS
+        self.posed = lru_cache(2048)(self.posed)
 
-    def render(self, row, steers, canvas):
-        rows = torch.tensor(row, device=self.device).view(-1, 12)
-        bent = torch.tensor(steers, device=self.device, dtype=torch.float32).view(-1, 6)
-        return (self.renderer.scenes(rows, bent.expand(len(rows), 6), tuple(canvas)) * 0.5 + 0.5) * 255
+    def posed(self, subject: int, size: int):
+        """[poses, q, q, 4]: a sprite with the margin around it in every pose, premultiplied, at a quarter of the size."""
+        own, edge = SIDES[size] + 2, SIDES[size] + 2 * MARGIN
+        pixels = np.pad(scale_glyph(self.renderer.glyphs[subject], SIDES[size]), ((1, 1), (1, 1), (0, 0)))
+        sprite = Image.frombytes("CMYK", (own, own), pixels.tobytes())  # four channels that Pillow treats alike
+        turned = [sprite.transform((edge, edge), Image.Transform.AFFINE, placement(size, MARGIN, MARGIN, *pose), Image.Resampling.BILINEAR)
+                  for pose in POSES]
+        return np.stack([np.asarray(image.reduce(4)) for image in turned]) / UNITS
 
-    def background(self, row, steers, canvas):
-        return self.render([0, *row[1:]], steers, canvas)[0]
+    def nearest(self, picture, behind, named: int, size: int, left: int, top: int):
+        """(index of the nearest subject, the named one's nearest pose) around a sprite's square; `behind` is the background alone."""
+        def errors(sprites, seen, ground, inside):
+            return np.square((ground * (1 - sprites[..., 3:]) + sprites[..., :3] - seen) * inside).mean((1, 2, 3))
 
-    def sprites_of(self, size: int):
-        """[subjects, poses, 4, q, q]: every subject's sprite of a size in every pose, premultiplied, a quarter of the size."""
-        if size not in self.layers:
-            edge = int(self.renderer.sides[size]) + 2 * MARGIN
-            rows = torch.tensor([[1, 0, 0, 0, s, size, MARGIN, MARGIN, 0, 0, 0, 0] for s in range(len(self.subjects))], device=self.device)
-            parts = [self.layer(chunk, *pose, edge) for pose in POSES for chunk in rows.split(64)]
-            self.layers[size] = torch.cat(parts).unflatten(0, (len(POSES), len(self.subjects))).transpose(0, 1).contiguous()
-        return self.layers[size]
+        own, side = SIDES[size], SIDES[size] + 2 * MARGIN
+        square = np.s_[top:top + own, left:left + own]
+        alike = np.argsort(errors(self.icons, *(blocks(image[square], own // ICON) for image in (picture, behind)), 1.0))[:NEAR]
 
-    def layer(self, rows, lean, growth, edge):
-        """The sprite alone: its colours on black, and its alpha from the difference to white."""
-        r = self.renderer
-        subject, size, left, top = rows[:, 4:8].unbind(1)
-        own, steers = r.sides[size], torch.tensor([[0, 0, lean, growth, 0, 0]], device=self.device).expand(len(rows), 6)
-        kept, r.palette = r.palette, torch.stack([torch.zeros(3), torch.ones(3)]).to(self.device)
-        black = r.scenes(rows, steers, (edge, edge)) * 0.5 + 0.5
-        white = rows.clone()
-        white[:, 2:4] = 1
-        alpha = 1 - ((r.scenes(white, steers, (edge, edge)) * 0.5 + 0.5) - black).mean(1, keepdim=True)
-        r.palette = kept
-        return F.avg_pool2d(torch.cat([black * 255, alpha], 1), 4).half()
-
-    def nearest(self, picture, behind, size: int, left: int, top: int):
-        """(index of the nearest subject, its pose) around the square of a sprite; `behind` is the background alone."""
-        side = int(self.renderer.sides[size]) + 2 * MARGIN
-        height, width = picture.shape[1:]
-        pad = (max(0, MARGIN - left), max(0, left - MARGIN + side - width), max(0, MARGIN - top), max(0, top - MARGIN + side - height))
-        y, x = top - MARGIN + pad[2], left - MARGIN + pad[0]
+        height, width = picture.shape[:2]
+        y, x = top - MARGIN, left - MARGIN
+        pad = ((max(0, -y), max(0, y + side - height)), (max(0, -x), max(0, x + side - width)), (0, 0))
+        y, x = y + pad[0][0], x + pad[1][0]
 
         def cut(image):
-            return F.avg_pool2d(F.pad(image, pad)[:, y:y + side, x:x + side], 4)
+            return blocks(np.pad(image, pad)[y:y + side, x:x + side])
 
-        seen, ground, inside = cut(picture), cut(behind), cut(torch.ones_like(picture[:1]))
-        best = []
-        for part in self.sprites_of(size).split(64):
-            part = part.float()
-            errors = ((ground * (1 - part[:, :, 3:]) + part[:, :, :3] - seen) * inside).square().mean((2, 3, 4))
-            best.append(errors)
-        errors = torch.cat(best)
-        values, poses = errors.min(1)
-        subject = int(values.argmin())
-        return subject, POSES[int(poses[subject])], errors
+        around = cut(picture), cut(behind), cut(np.ones_like(picture[..., :1]))
+        in_poses = {s: errors(self.posed(s, size), *around) for s in {*alike.tolist(), named}}
+        return min(in_poses, key=lambda s: in_poses[s].min()), POSES[int(in_poses[named].argmin())]
 
     def background_distance(self, picture, row, steers, canvas) -> float:
         """CIE76 distance of mean background colours; for two-colour backgrounds the worst of the four quarters."""
-        expected, free = self.background(row, steers, canvas), torch.ones(picture.shape[1:], dtype=torch.bool, device=self.device)
+        expected, free = self.renderer.background(row, steers, canvas), np.ones(picture.shape[:2], bool)
         for s in range(row[0]):
             _, size, left, top = row[4 + 4 * s:8 + 4 * s]
-            side = int(self.renderer.sides[size])
+            side = SIDES[size]
             free[max(0, top - 8):top + side + 8, max(0, left - 8):left + side + 8] = False
         width, height = canvas
         areas = [np.s_[:, :]] if row[1] == 0 else [np.s_[r:r + height // 2, c:c + width // 2] for r in (0, height // 2) for c in (0, width // 2)]
         worst = 0.0
         for area in areas:
             if free[area].sum() > 150:
-                seen, wanted = (p[:, area[0], area[1]][:, free[area]].mean(1).cpu().numpy() for p in (picture, expected))
+                seen, wanted = (p[area][free[area]].mean(0) for p in (picture, expected))
                 worst = max(worst, float(np.linalg.norm(to_lab(seen) - to_lab(wanted))))
         return worst
 
     def subjects_right(self, picture, row, steers, canvas, slots=None) -> tuple[bool, list[int], list]:
-        behind, found, poses = self.background(row, steers, canvas), [], []
-        for slot in (range(row[0]) if slots is None else slots):
-            subject, size, left, top = row[4 + 4 * slot:8 + 4 * slot]
-            one, _, errors = self.nearest(picture, behind, size, left, top)
-            found.append((subject, one))
-            poses.append(POSES[int(errors[subject].argmin())])
-        return all(a == b for a, b in found), [b for _, b in found], poses
+        """Whether the subjects are the nearest ones, which ones are, and the poses of the named ones."""
+        behind, slots = self.renderer.background(row, steers, canvas), range(row[0]) if slots is None else slots
+        found = [self.nearest(picture, behind, *row[4 + 4 * slot:8 + 4 * slot]) for slot in slots]
+        return all(row[4 + 4 * slot] == one for slot, (one, _) in zip(slots, found)), [f[0] for f in found], [f[1] for f in found]
 
     def nearest_of(self, picture, rows, steers, canvas) -> int:
         """Which of several scenes is nearest."""
-        seen = F.avg_pool2d(picture, 4)
-        errors = [(F.avg_pool2d(self.render(row, steers, canvas)[0], 4) - seen).square().mean() for row in rows]
-        return int(torch.stack(errors).argmin())
+        seen = blocks(picture)
+        return int(np.argmin([np.square(blocks(self.renderer.draw(row, steers, canvas)) - seen).mean() for row in rows]))
 
 
 def scene_of(case: dict, index: dict[str, int]):
@@ -162,19 +144,19 @@ def judge_caption(judge: Judge, case: dict, picture) -> dict:
 def judge_edit(judge: Judge, case: dict, picture) -> dict:
     canvas, kind = tuple(case["canvas"]), case["kind"]
     row, steers = case["target"]["row"], case["target"]["steers"]
-    exact = judge.render(row, steers, canvas)[0]
-    before = judge.render(case["references"][0]["row"], case["references"][0]["steers"], canvas)[0]
+    exact = judge.renderer.draw(row, steers, canvas)
+    before = judge.renderer.draw(case["references"][0]["row"], case["references"][0]["steers"], canvas)
     if kind in KINDS:
-        same = (exact - before).abs().amax(0) < 1
+        same = np.abs(exact - before).max(-1) < 1
     else:
-        same = torch.ones(exact.shape[1:], dtype=torch.bool, device=exact.device)
+        same = np.ones(exact.shape[:2], bool)
         for s in range(row[0]):
             _, size, left, top = row[4 + 4 * s:8 + 4 * s]
-            side = int(judge.renderer.sides[size])
+            side = SIDES[size]
             same[max(0, top - MARGIN):top + side + MARGIN, max(0, left - MARGIN):left + side + MARGIN] = False
-    kept = float((picture - exact).abs().mean(0)[same].mean()) if same.any() else 0.0
-    other = (exact - before).abs().amax(0) > 8
-    gain = float((picture - exact)[:, other].square().mean() / (before - exact)[:, other].square().mean()) if other.any() else 0.0
+    kept = float(np.abs(picture - exact)[same].mean()) if same.any() else 0.0
+    other = np.abs(exact - before).max(-1) > 8
+    gain = float(np.square(picture - exact)[other].mean() / np.square(before - exact)[other].mean()) if other.any() else 0.0
     change, found = True, []
     if kind in ("background", "both", "onto"):
         change &= judge.background_distance(picture, row, steers, canvas) < 8
@@ -198,28 +180,48 @@ def judge_edit(judge: Judge, case: dict, picture) -> dict:
         change &= rows[judge.nearest_of(picture, rows, steers, canvas)][5] == row[5]
     if kind == "remove":
         change &= gain < 0.25
-    psnr = 10 * np.log10(255**2 / max(float((picture - exact).square().mean()), 1e-6))
+    psnr = 10 * np.log10(255**2 / max(float(np.square(picture - exact).mean()), 1e-6))
     return {"change": bool(change), "kept": kept, "gain": gain, "found": found, "psnr": float(psnr)}
 
 
-def share(values) -> float:
-    return round(100 * float(np.mean(list(values))), 1)
+def judge_case(judge: Judge, case: dict, picture) -> dict:
+    """The verdict on a picture of a caption or an edit; `right` is what all of it comes to."""
+    if "kind" in case:
+        verdict = judge_edit(judge, case, picture)
+        return verdict | {"right": verdict["change"] and verdict["kept"] < 8}
+    verdict = judge_caption(judge, case, picture)
+    return verdict | {"right": verdict["subject"] and verdict["place"] and verdict["background"] < 8}
+
+
+def read_picture(path: Path, case: dict):
+    """[height, width, 3] in 0..255."""
+    with Image.open(path) as image:
+        picture = np.array(image.convert("RGB"), np.float32)
+    if list(picture.shape[1::-1]) != case["canvas"]:
+        raise SystemExit(f"{path}: expected {case['canvas'][0]}x{case['canvas'][1]} pixels, got {picture.shape[1]}x{picture.shape[0]}")
+    return picture
+
+
+def share(values) -> str:
+    return f"{100 * float(np.mean(list(values))):.1f} %"
 
 
 def report_captions(cases, results) -> dict:
+    """Group -> what was measured -> number, as text."""
     report = {}
-    for name, wanted in (("256x256 one subject", lambda c: c["canvas"] == [256, 256] and len(c["subjects"]) == 1),
-                         ("256x256 two subjects", lambda c: c["canvas"] == [256, 256] and len(c["subjects"]) == 2),
-                         *((f"{w}x{h}", lambda c, w=w, h=h: c["canvas"] == [w, h]) for w, h in ((384, 256), (256, 384), (320, 192), (192, 320)))):
+    for name, wanted in (("one subject, 256x256", lambda c: c["canvas"] == [256, 256] and len(c["subjects"]) == 1),
+                         ("two subjects, 256x256", lambda c: c["canvas"] == [256, 256] and len(c["subjects"]) == 2),
+                         *((f"{w}x{h}", lambda c, w=w, h=h: c["canvas"] == [w, h]) for w, h in CANVASES[1:])):
         group = [r for c, r in zip(cases, results) if wanted(c)]
         if group:
-            report[name] = {"pictures": len(group), "subject": share(r["subject"] for r in group), "place": share(r["place"] for r in group),
-                            "background": share(r["background"] < 8 for r in group),
-                            "median distance": round(float(np.median([r["background"] for r in group])), 2)}
+            report[name] = {"pictures": str(len(group)), "subject": share(r["subject"] for r in group),
+                            "place": share(r["place"] for r in group), "background within 8": share(r["background"] < 8 for r in group),
+                            "its median distance": f"{np.median([r['background'] for r in group]):.2f}"}
     return report
 
 
 def report_edits(cases, results) -> dict:
+    """Group -> what was measured -> number, as text."""
     report, kinds = {}, list(dict.fromkeys(c["kind"] for c in cases))
     groups = [(k, [r for c, r in zip(cases, results) if c["kind"] == k]) for k in kinds]
     groups += [("one reference", [r for c, r in zip(cases, results) if c["kind"] in KINDS]),
@@ -227,10 +229,35 @@ def report_edits(cases, results) -> dict:
                ("two references", [r for c, r in zip(cases, results) if c["kind"] not in KINDS])]
     for name, group in groups:
         if group:
-            report[name] = {"edits": len(group), "change": share(r["change"] for r in group), "kept": share(r["kept"] < 8 for r in group),
-                            "mean difference kept": round(float(np.mean([r["kept"] for r in group])), 2),
-                            "median PSNR": round(float(np.median([r["psnr"] for r in group])), 1)}
+            report[name] = {"edits": str(len(group)), "change": share(r["change"] for r in group), "kept": share(r["kept"] < 8 for r in group),
+                            "mean difference there": f"{np.mean([r['kept'] for r in group]):.1f}",
+                            "median PSNR": f"{np.median([r['psnr'] for r in group]):.1f} dB"}
     return report
+
+
+def table(report: dict) -> str:
+    """A report in Markdown, a line for every group."""
+    rows = [["", *next(iter(report.values()))], ["---"] * (1 + len(next(iter(report.values()))))]
+    rows += [[name, *numbers.values()] for name, numbers in report.items()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def judge_folder(judge: Judge, folder: Path, cases: list[dict]) -> tuple[dict, list[dict]]:
+    """(report, verdicts) on the pictures that are there; says what each that is not right has missed."""
+    judged, results = [], []
+    for i, case in enumerate(cases):
+        path = folder / f"{i:03d}.png"
+        if not path.exists():
+            continue
+        judged.append(case)
+        results.append(judge_case(judge, case, read_picture(path, case)))
+        if not results[-1]["right"]:
+            seen = [judge.subjects[f].name for f in results[-1]["found"]]
+            print("missed:", path.name, case.get("caption") or f"({case['kind']}) {case['prompt']}", seen,
+                  {k: round(v, 2) if isinstance(v, float) else v for k, v in results[-1].items() if k not in ("found", "right")})
+    if not results:
+        raise SystemExit(f"no pictures found in {folder}")
+    return (report_edits if "kind" in cases[0] else report_captions)(judged, results), results
 
 
 def main() -> None:
@@ -238,32 +265,11 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, help="folder of PNG files")
     parser.add_argument("--edits", action="store_true", help="the pictures are those of heldout_edits.json, not of heldout.json")
     parser.add_argument("--cases", type=Path, help="another file of cases")
-    parser.add_argument("--glyphs", type=Path, default=FONT)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="also write the numbers and every verdict here")
     args = parser.parse_args()
     cases = json.loads((args.cases or HERE / ("heldout_edits.json" if args.edits else "heldout.json")).read_text())
-    judge, kept, results = Judge(args.glyphs, args.device), [], []
-    for i, case in enumerate(cases):
-        path = args.pictures / f"{i:03d}.png"
-        if not path.exists():
-            continue
-        with Image.open(path) as image:
-            picture = torch.from_numpy(np.array(image.convert("RGB"), np.float32)).permute(2, 0, 1).to(args.device)
-        if list(picture.shape[1:]) != case["canvas"][::-1]:
-            raise SystemExit(f"{path}: expected {case['canvas'][0]}x{case['canvas'][1]} pixels, got {picture.shape[2]}x{picture.shape[1]}")
-        kept.append(case)
-        results.append((judge_edit if args.edits else judge_caption)(judge, case, picture))
-        ok = results[-1]["change"] and results[-1]["kept"] < 8 if args.edits else results[-1]["subject"] and results[-1]["place"] and results[-1]["background"] < 8
-        if not ok:
-            seen = [judge.subjects[f].name for f in results[-1]["found"]]
-            print("missed:", path.name, case.get("caption") or f"({case['kind']}) {case['prompt']}", seen,
-                  {k: round(v, 2) if isinstance(v, float) else v for k, v in results[-1].items() if k != "found"})
-    if not results:
-        raise SystemExit(f"no pictures found in {args.pictures}")
-    report = (report_edits if args.edits else report_captions)(kept, results)
-    for name, numbers in report.items():
-        print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in numbers.items()))
+    report, results = judge_folder(Judge(), args.pictures, cases)
+    print(table(report))
     if args.json:
         args.json.write_text(json.dumps({"report": report, "cases": results}) + "\n")
 

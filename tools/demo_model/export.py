@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from networks import TEXT, TEXT_LAYERS, TRANSFORMER, VAE
+from networks import TEXT, TEXT_LAYERS, TRANSFORMER, VAE, VARIANTS
 from scenes import COLOUR_NAMES, load_subjects
 from tokens import MAX_TOKENS, PAD, SPECIAL
 
@@ -23,8 +23,9 @@ def write_json(path: Path, value: dict) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def model_index() -> dict:
-    return {"_class_name": "Flux2KleinPipeline", "_diffusers_version": DIFFUSERS, "is_distilled": True,
+def model_index(variant: str) -> dict:
+    name = "Flux2KleinKVPipeline" if variant == "kv" else "Flux2KleinPipeline"
+    return {"_class_name": name, "_diffusers_version": DIFFUSERS, "is_distilled": variant != "base",
             "max_sequence_length": MAX_TOKENS, "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
             "text_encoder": ["transformers", "Qwen3ForCausalLM"], "text_encoder_out_layers": list(TEXT_LAYERS),
             "tokenizer": ["transformers", "Qwen2TokenizerFast"], "transformer": ["diffusers", "Flux2Transformer2DModel"],
@@ -81,9 +82,9 @@ def licence_text() -> str:
     return "Copyright 2013-2017 Google Inc.\nCopyright Arjen Nienhuis <a.g.nienhuis@gmail.com>\n\n" + "\n".join(body).rstrip() + "\n"
 
 
-def export(vae: Path, weights: Path, tokenizer: Path, out: Path) -> None:
+def export(vae: Path, weights: Path, tokenizer: Path, out: Path, variant: str) -> None:
     """Write all files but the model card."""
-    write_json(out / "model_index.json", model_index())
+    write_json(out / "model_index.json", model_index(variant))
     write_json(out / "scheduler" / "scheduler_config.json", scheduler_config())
     write_json(out / "transformer" / "config.json", transformer_config())
     write_json(out / "vae" / "config.json", vae_config())
@@ -109,9 +110,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="folder with transformer and text_encoder .safetensors")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer folder")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--variant", choices=VARIANTS, default="distilled", help="as the weights were trained")
     args = parser.parse_args()
     torch.manual_seed(0)
-    export(args.vae, args.weights, args.tokenizer, args.out)
+    export(args.vae, args.weights, args.tokenizer, args.out, args.variant)
     size = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())
     print(f"{args.out}: {size / 1e6:.2f} MB")
 

@@ -9,26 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from edits import Picture, random_edit
-from scenes import BACKGROUNDS, CANVAS, SIZES, Sprite, load_subjects
-from sprites import PALETTE
+from edits import picture_row, random_edit
+from scenes import CANVAS, SIZES, load_subjects
+from sprites import GROWTH, LEAN, PALETTE, PIVOT, SHADES
 from tokens import MAX_TOKENS, PAD, TEMPLATE
-
-#: sRGB change (0..1) of the background for one standard deviation of the two noise channels that steer it
-SHADES = ((0.020, 0.020, 0.020), (0.012, 0.0, -0.012))
-
-#: one standard deviation of the two that steer the pose: lean (radians of tilt about a point below the middle) and growth (share of
-#: the size, away from the ground); the pivot is this share of the sprite's side below its middle
-LEAN, GROWTH, PIVOT = 0.07, 0.04, 0.2
-
-
-def picture_row(picture: Picture) -> tuple[list[int], list[float]]:
-    """count, background, first, second, then subject, size, left, top for two sprites; and shade, then lean, growth for two sprites."""
-    scene = picture.scene
-    row = [len(scene.sprites), BACKGROUNDS.index(scene.background), scene.first, scene.second]
-    for s in (scene.sprites * 2 + [Sprite(0, 0, 0, 0)] * 2)[:2]:
-        row += [s.subject, s.size, s.left, s.top]
-    return row, [*picture.shade, *picture.pose(0), *picture.pose(1)]
 
 
 def build_tasks(count: int, references: int, canvas: tuple[int, int], wordings: int, seed: int, tokenizer_file: Path):
@@ -66,7 +50,7 @@ def encode_texts(tokenizer, texts: list[str], device):
 
 
 class Renderer:
-    """Draws scenes with torch; the same pixels as sprites.draw_scene for scenes without shade."""
+    """Draws scenes with torch; the same pixels as sprites.PlainRenderer."""
 
     def __init__(self, atlas: dict[str, np.ndarray], device):
         self.device = device

@@ -12,7 +12,7 @@ import random
 from pathlib import Path
 
 from captions import caption
-from edits import KINDS, KINDS_OF_TWO, Edit, Picture, random_edit
+from edits import KINDS, KINDS_OF_TWO, Edit, Picture, picture_row, random_edit
 from scenes import (BACKGROUNDS, CANVAS, CANVASES, COLOUR_NAMES, DEFAULT_COLOUR, HERE, PLACE_NAMES, Scene, is_held_out, load_subjects,
                     pair_scene, single_scene)
 
@@ -51,8 +51,6 @@ def build(singles: int, pairs: int, rng: random.Random, canvas) -> list[dict]:
 
 def rounded(picture: Picture) -> dict:
     """A picture as the rows of `gpu_scenes.picture_row`."""
-    from gpu_scenes import picture_row
-
     row, steers = picture_row(picture)
     return {"row": row, "steers": [round(s, 2) for s in steers]}
 
@@ -73,20 +71,19 @@ def build_edits(seed: int, each: int) -> list[dict]:
     return cases
 
 
-def draw_references(cases: list[dict], glyphs: Path, folder: Path) -> None:
-    import torch
+def draw_references(cases: dict[int, dict], folder: Path) -> None:
+    """The references of edits by their index, in 0..255, one PNG each."""
+    import numpy as np
     from PIL import Image
 
-    from gpu_scenes import Renderer
-    from sprites import build_atlas, load_glyphs
+    from sprites import PlainRenderer
 
-    renderer = Renderer(build_atlas(load_glyphs(glyphs, load_subjects())), torch.device("cpu"))
+    renderer = PlainRenderer()
     folder.mkdir(parents=True, exist_ok=True)
-    for i, case in enumerate(cases):
+    for i, case in cases.items():
         for j, reference in enumerate(case["references"]):
-            picture = renderer.scenes(torch.tensor([reference["row"]]), torch.tensor([reference["steers"]]), tuple(case["canvas"]))[0]
-            pixels = ((picture * 0.5 + 0.5) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-            Image.fromarray(pixels).save(folder / f"{i:03d}_{j + 1}.png")
+            picture = renderer.draw(reference["row"], reference["steers"], case["canvas"])
+            Image.fromarray(picture.round().astype(np.uint8)).save(folder / f"{i:03d}_{j + 1}.png")
 
 
 def write(path: Path, cases: list[dict]) -> None:
@@ -94,16 +91,13 @@ def write(path: Path, cases: list[dict]) -> None:
 
 
 def main() -> None:
-    from sprites import FONT
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--references", type=Path, help="only draw the references of heldout_edits.json into this folder")
-    parser.add_argument("--glyphs", type=Path, default=FONT)
     parser.add_argument("--seed", type=int, default=2025)
     args = parser.parse_args()
     if args.references:
-        draw_references(json.loads((args.out / "heldout_edits.json").read_text()), args.glyphs, args.references)
+        draw_references(dict(enumerate(json.loads((args.out / "heldout_edits.json").read_text()))), args.references)
         return
     rng = random.Random(args.seed)
     cases = build(204, 60, rng, (CANVAS, CANVAS))

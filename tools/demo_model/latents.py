@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from gpu_scenes import Renderer, build_tasks
 from networks import make_vae, pack
 from scenes import load_subjects
-from sprites import FONT, build_atlas, load_glyphs
+from sprites import build_atlas, load_glyphs
 
 
 def parse_stream(name: str) -> tuple[tuple[int, int], int]:
@@ -68,7 +68,6 @@ def main() -> None:
     parser.add_argument("--streams", nargs="+", required=True, help="NAME:PICTURES for every stream")
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--glyphs", type=Path, default=FONT)
     parser.add_argument("--chunk", type=int, default=1024)
     parser.add_argument("--wordings", type=int, default=3)
     parser.add_argument("--workers", type=int, default=6)
@@ -90,7 +89,7 @@ def main() -> None:
         built = pool.imap(_job, [j[1:] for j in jobs])
         device = torch.device(args.device)
         torch.backends.cudnn.benchmark = True
-        renderer = Renderer(build_atlas(load_glyphs(args.glyphs, load_subjects())), device)
+        renderer = Renderer(build_atlas(load_glyphs(load_subjects())), device)
         encoder, pictures = Encoder(load_vae(args.vae, device), device), 0
         for name, chunk, (rows, steers, ids, lengths) in built:
             canvas, _ = parse_stream(name)

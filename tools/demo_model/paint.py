@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw
 
 from gpu_scenes import Renderer, encode_texts
 from latents import Encoder, load_vae
-from networks import TextEncoder, make_transformer
+from networks import VARIANTS, TextEncoder, make_transformer
 from sampling import sample
 from scenes import HERE, load_subjects
-from sprites import FONT, build_atlas, load_glyphs
+from sprites import build_atlas, load_glyphs
 from train_transformer import load_weights
 
 
@@ -33,19 +33,20 @@ def to_image(picture) -> Image.Image:
 
 
 class Painter:
-    def __init__(self, weights: Path, vae: Path, tokenizer: Path, glyphs: Path, device):
+    def __init__(self, weights: Path, vae: Path, tokenizer: Path, device, variant: str = "distilled"):
         from tokenizers import Tokenizer
 
         self.device = torch.device(device)
-        self.net, self.text = make_transformer(), TextEncoder()
+        self.net, self.text = make_transformer(variant), TextEncoder()
         load_weights(self.net, self.text, weights)
         self.net.to(self.device).eval(), self.text.to(self.device).eval()
         self.encoder = Encoder(load_vae(vae, self.device), self.device)
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
-        self.renderer = Renderer(build_atlas(load_glyphs(glyphs, load_subjects())), self.device)
+        self.renderer = Renderer(build_atlas(load_glyphs(load_subjects())), self.device)
 
     @torch.no_grad()
-    def draw(self, prompts: list[str], seeds: list[int], canvas, references=None, steps: int = 4):
+    def draw(self, prompts: list[str], seeds: list[int], canvas, references=None, steps: int = 4, guidance: float = 1.0,
+             negative: str = ""):
         """Pictures [B, 3, height, width] in -1..1; references [B, R, 3, height, width]."""
         grid = (canvas[1] // 16, canvas[0] // 16)
         noise = torch.stack([seeded_noise(s, grid) for s in seeds]).to(self.device)
@@ -54,7 +55,8 @@ class Painter:
             tokens = self.encoder.encode(references.flatten(0, 1)).unflatten(0, references.shape[:2])
         with self.encoder.autocast():
             ids, lengths = encode_texts(self.tokenizer, prompts, self.device)
-            clean = sample(self.net, self.text(ids, lengths), noise, grid, tokens, steps)
+            no_ids, no_lengths = encode_texts(self.tokenizer, [negative] * len(prompts), self.device)
+            clean = sample(self.net, self.text(ids, lengths), noise, grid, tokens, steps, guidance, self.text(no_ids, no_lengths))
         return self.encoder.decode(clean, *grid)
 
     def references(self, cases: list[dict], canvas):
@@ -84,7 +86,6 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--glyphs", type=Path, default=FONT)
     parser.add_argument("--cases", type=Path, default=HERE / "heldout.json")
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("I", "N"), help="every N-th case from the I-th")
     parser.add_argument("--texts", type=Path, help="instead: lines of 'WIDTHxHEIGHT seed caption'")
@@ -92,12 +93,15 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--columns", type=int, default=8)
+    parser.add_argument("--variant", choices=VARIANTS, default="distilled")
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--negative", default="", help="the negative prompt, with a guidance above 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    painter = Painter(args.weights, args.vae, args.tokenizer, args.glyphs, args.device)
+    painter = Painter(args.weights, args.vae, args.tokenizer, args.device, args.variant)
     if args.texts:
         cases = []
         for line in args.texts.read_text().splitlines():
@@ -118,7 +122,7 @@ def main() -> None:
             references = painter.references(mine, canvas) if count else None
             prompts = [c.get("caption") or c["prompt"] for c in mine]
             seeds = [c.get("seed", args.seed + i) for c, i in zip(mine, part)]
-            pictures = painter.draw(prompts, seeds, canvas, references, args.steps)
+            pictures = painter.draw(prompts, seeds, canvas, references, args.steps, args.guidance, args.negative)
             for j, i in enumerate(part):
                 image = to_image(pictures[j])
                 image.save(args.out / f"{i:03d}.png", compress_level=1)

@@ -72,19 +72,30 @@ class Group:
 
 
 class Budget:
-    """Progress in 0..1 by steps or by seconds, whichever is used up first; read every few steps."""
+    """Progress in 0..1 by steps or by seconds, whichever is used up first; read every few steps.
 
-    def __init__(self, group: Group, steps: int, seconds: float, every: int = 20):
+    A training in pieces begins at the step and the fraction where the piece before has stopped; `until` is the time at which this piece
+    pauses, 0 for one that goes on to the end.
+    """
+
+    def __init__(self, group: Group, steps: int, seconds: float, until: float = 0.0, step: int = 0, fraction: float = 0.0, every: int = 20):
         self.group, self.steps, self.seconds, self.every = group, steps, seconds, every
-        self.begin, self.fraction, self.step = time.time(), 0.0, 0
+        self.begin, self.until, self.paused = time.time(), until, False
+        self.before = self.fraction = fraction
+        self.step = self.first = step
 
     def advance(self) -> bool:
-        """Count a step; false when the budget is used up."""
+        """Count a step; false when the budget is used up, or the piece is over."""
         if self.steps and self.step >= self.steps:
             return False
         if self.step % self.every == 0:
             elapsed = (time.time() - self.begin) / self.seconds if self.seconds else 0.0
-            self.fraction = self.group.agree(max(elapsed, self.step / self.steps if self.steps else 0.0))
+            by_time = self.before + (1 - self.before) * elapsed
+            self.fraction = self.group.agree(max(by_time, self.step / self.steps if self.steps else 0.0))
+            over = self.step > self.first and 0 < self.until < time.time()
+            self.paused = self.fraction < 1 and self.group.agree(float(over)) > 0
+            if self.paused:
+                return False
         self.step += 1
         return self.fraction < 1.0
 

@@ -5,6 +5,9 @@ over the processes. A part of every batch sees true pictures with noise, half of
 visits; the rest is in the middle of being drawn by the sampler, at all four steps at once, and every step regresses from where the
 sampler really is to the true picture (which is what makes four steps enough).
 Writes transformer.safetensors, text_encoder.safetensors (bfloat16, averaged weights) and train.json. Run alone or under torchrun.
+
+With --piece a run stops after so many seconds and leaves state.pt; the same command again goes on from it, until train.json says
+"finished": true. Rates and averages are those of one long run; every piece draws tasks of its own.
 """
 
 from __future__ import annotations
@@ -20,16 +23,20 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
+from gpu_scenes import encode_texts
 from latents import parse_stream
 from muon import Muon, split_parameters
-from networks import TextEncoder, make_transformer, parameter_count, position_ids, velocity
+from networks import VARIANTS, TextEncoder, make_transformer, parameter_count, position_ids, velocity
 from parallel import Budget, Group
 from sampling import schedule, steered_noise
-from sprites import FONT
 from tokens import MAX_TOKENS
 
 HERE = Path(__file__).resolve().parent
+
+#: share of a base model's prompts that are empty, which is what guidance leads away from
+DROPPED = 0.1
 
 #: what the processes train, in turn: name of a stream -> (share of its process's steps, share of its process's pictures)
 PLANS = (
@@ -45,9 +52,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vae", type=Path, required=True, help="vae.safetensors")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--glyphs", type=Path, default=FONT)
     parser.add_argument("--resume", type=Path, help="a folder with transformer.safetensors and text_encoder.safetensors, or a model")
+    parser.add_argument("--variant", choices=VARIANTS, default="distilled",
+                        help="kv: references attend to themselves only, at t = 0; base: --own 0, no steps of the short schedule, empty prompts")
     parser.add_argument("--seconds", type=float, default=0, help="stop after this time, compiling included (0: no limit)")
+    parser.add_argument("--piece", type=float, default=0, help="pause after this time, to go on when run again (0: run to the end)")
     parser.add_argument("--steps", type=int, default=0, help="stop after this many steps (0: no limit)")
     parser.add_argument("--tokens", type=int, default=82000, help="text, picture and reference tokens per process and step")
     parser.add_argument("--pictures", type=int, default=90000, help="pictures and references that every process encodes")
@@ -60,7 +69,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--compile-only", metavar="STREAM", help="compile for a stream into the compiler's cache and stop")
     parser.add_argument("--seed", type=int, default=2)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.variant == "base":
+        args.own = 0.0
+    return args
 
 
 def plan_of(rank: int, processes: int) -> dict[str, tuple[float, float]]:
@@ -82,8 +94,9 @@ def order_of(plan: dict[str, tuple[float, float]], length: int = 60) -> list[str
 class Stream:
     """Cached tasks of one kind on one canvas, and those that the sampler is in the middle of."""
 
-    def __init__(self, name: str, capacity: int, args, device):
+    def __init__(self, name: str, capacity: int, args, device, nothing):
         self.name, self.device = name, device
+        self.base, self.nothing = args.variant == "base", nothing
         (width, height), self.references = parse_stream(name)
         grid = (height // 16, width // 16)
         self.count, self.length = grid[0] * grid[1], 0
@@ -139,7 +152,7 @@ class Stream:
         stretch = torch.exp(torch.rand(size, device=device) * 0.5 + 1.55)
         anywhere = stretch / (stretch + 1 / torch.rand(size, device=device).clamp(1e-3, 1) - 1)
         exact = self.levels[torch.randint(4, (size,), device=device)]
-        sigma = torch.where(torch.rand(size, device=device) < 0.5, exact, anywhere)
+        sigma = anywhere if self.base else torch.where(torch.rand(size, device=device) < 0.5, exact, anywhere)
         batch = [index, wording, sigma, self.noisy(index, sigma)]
         if self.own:
             mine = [self.state[0], self.state[1], self.levels[self.state[2]], self.state[3]]
@@ -155,12 +168,20 @@ class Stream:
             self.turn = 3 - self.steps_done % 4
         self.steps_done += 1
 
+    def prompts(self, index, wording):
+        """Token ids and lengths; of a base model some are empty."""
+        ids, lengths = self.captions[index, wording].long(), self.lengths[index, wording].long()
+        if self.base:
+            gone = torch.rand(len(index), device=self.device) < DROPPED
+            ids, lengths = torch.where(gone[:, None], self.nothing[0], ids), torch.where(gone, self.nothing[1], lengths)
+        return ids, lengths
+
     def loss(self, net, encoder, autocast):
         """(mean squared error of the velocity towards the true pictures, that on the sampler's own states, the rest's)."""
         index, wording, sigma, x = self.draw()
         references = self.tokens[index, 1:] if self.references else None
         with autocast():
-            text = encoder(self.captions[index, wording].long(), self.lengths[index, wording].long())
+            text = encoder(*self.prompts(index, wording))
             v = velocity(net, x, text, sigma, self.ids, references).float()
         errors = (v - (x - self.tokens[index, 0].float()) / sigma[:, None, None]).square().mean((1, 2))
         self.advance(v.detach())
@@ -180,12 +201,12 @@ class Stream:
 class Feeder:
     """The process that encodes this process's tasks, and the streams that they go into."""
 
-    def __init__(self, args, group: Group, streams: dict[str, Stream]):
+    def __init__(self, args, group: Group, streams: dict[str, Stream], pieces: int):
         self.folder = Path(tempfile.mkdtemp(prefix=f"latents_{group.rank}_", dir="/dev/shm" if Path("/dev/shm").exists() else None))
         self.streams = streams
         command = [sys.executable, str(HERE / "latents.py"), str(self.folder), "--vae", str(args.vae), "--tokenizer", str(args.tokenizer),
-                   "--glyphs", str(args.glyphs), "--workers", str(args.workers), "--chunk", str(args.chunk),
-                   "--device", str(group.device), "--seed", str(args.seed * 50 + group.rank), "--streams"]
+                   "--workers", str(args.workers), "--chunk", str(args.chunk),
+                   "--device", str(group.device), "--seed", str((args.seed + 1000 * pieces) * 50 + group.rank), "--streams"]
         self.process = subprocess.Popen(command + [f"{n}:{len(s.tokens)}" for n, s in streams.items()])
 
     def poll(self) -> None:
@@ -219,6 +240,34 @@ def load_weights(net, encoder, folder: Path) -> None:
         module.load_state_dict({k: v.float() for k, v in load_file(path).items()})
 
 
+class Pieces:
+    """What a training in pieces (--piece) keeps from one to the next."""
+
+    def __init__(self, args, device):
+        self.path, self.state = args.out / "state.pt", {"step": 0, "fraction": 0.0, "seconds": 0.0, "pieces": 0}
+        if args.piece and self.path.exists():
+            self.state = torch.load(self.path, map_location=device)
+        if self.state["fraction"] >= 1:
+            raise SystemExit(f"the training in {args.out} is finished")
+
+    def restore(self, parameters, average, muon: Muon, adam) -> None:
+        """Take over what the piece before has left, if there was one."""
+        if "parameters" in self.state:
+            with torch.no_grad():
+                for mine, saved in ((parameters, "parameters"), (average, "average")):
+                    for p, s in zip(mine, self.state.pop(saved)):
+                        p.copy_(s)
+            muon.buffers = self.state.pop("muon")
+            adam.load_state_dict(self.state.pop("adam"))
+
+    def keep(self, parameters, average, muon: Muon, adam, budget: Budget, began: float) -> None:
+        state = {"parameters": [p.detach() for p in parameters], "average": average, "muon": muon.buffers, "adam": adam.state_dict(),
+                 "step": budget.step, "fraction": budget.fraction if budget.paused else 1.0, "seconds": self.state["seconds"] + time.time() - began,
+                 "pieces": self.state["pieces"] + 1}
+        torch.save(state, self.path.with_suffix(".part"))
+        self.path.with_suffix(".part").rename(self.path)
+
+
 def save(args, group: Group, names, average, record: dict) -> None:
     if not group.first:
         return
@@ -233,26 +282,27 @@ def main() -> None:
     args, began = arguments(), time.time()
     group = Group(args.device)
     plan = plan_of(group.rank, group.size) if not args.compile_only else {args.compile_only: (1.0, 0.0)}
-    streams = {}
+    pieces, streams = Pieces(args, group.device), {}
+    nothing = encode_texts(Tokenizer.from_file(str(args.tokenizer)), [""], group.device)
     for name, (_, share) in plan.items():
         tasks = args.pictures * share / (1 + parse_stream(name)[1])
-        streams[name] = Stream(name, max(1, -(-int(tasks) // args.chunk)) * args.chunk, args, group.device)
+        streams[name] = Stream(name, max(1, -(-int(tasks) // args.chunk)) * args.chunk, args, group.device, nothing)
     shapes = list({(s.batch, len(s.ids[0])): n for n, s in reversed(streams.items())}.values())[::-1]
     helpers = [] if args.no_compile or args.compile_only else [
         subprocess.Popen([sys.executable, *sys.argv, "--compile-only", name]) for name in shapes[1:]]
-    feeder = None if args.compile_only else Feeder(args, group, streams)
+    feeder = None if args.compile_only else Feeder(args, group, streams, pieces.state["pieces"])
     if not args.compile_only:
         group.start()
     torch.manual_seed(args.seed)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch._dynamo.config.cache_size_limit = 64
-    net, encoder = make_transformer(), TextEncoder()
+    net, encoder = make_transformer(args.variant), TextEncoder()
     if args.resume:
         load_weights(net, encoder, args.resume)
     net.to(group.device), encoder.to(group.device)
     if group.started:
         group.same_start([net, encoder])
-    torch.manual_seed(args.seed * 100 + group.rank)
+    torch.manual_seed((args.seed + 1000 * pieces.state["pieces"]) * 100 + group.rank)
 
     def autocast():
         return torch.autocast(group.device.type, torch.bfloat16, enabled=group.device.type == "cuda")
@@ -266,6 +316,7 @@ def main() -> None:
     muon = Muon(matrices)
     adam = torch.optim.AdamW(rest, args.rate / 10, betas=(0.9, 0.98), weight_decay=0.0, fused=group.device.type == "cuda")
     average = [p.detach().clone() for p in parameters]
+    pieces.restore(parameters, average, muon, adam)
     fast_net, fast_encoder = net, encoder
     if not args.no_compile:
         fast_net, fast_encoder = torch.compile(net, dynamic=False), torch.compile(encoder, dynamic=False)
@@ -278,8 +329,9 @@ def main() -> None:
     print(f"process {group.rank}: compiled by {time.time() - began:.0f} s; batches {({n: s.batch for n, s in streams.items()})}", flush=True)
     feeder.fill_all()
     group.say(f"{parameter_count(net):.2f} + {parameter_count(encoder):.2f} M parameters; started by {time.time() - began:.0f} s")
-    left = max(1.0, args.seconds - (time.time() - began)) if args.seconds else 0.0
-    budget, order, losses, saved = Budget(group, args.steps, group.agree(left)), order_of(plan), {}, time.time()
+    left = max(1.0, args.seconds - pieces.state["seconds"] - (time.time() - began)) if args.seconds else 0.0
+    budget = Budget(group, args.steps, group.agree(left), began + args.piece if args.piece else 0.0, pieces.state["step"], pieces.state["fraction"])
+    order, losses, saved = order_of(plan), {}, time.time()
     while budget.advance():
         name = order[budget.step % len(order)]
         loss, own, plain = streams[name].loss(fast_net, fast_encoder, autocast)
@@ -304,9 +356,12 @@ def main() -> None:
         if time.time() - saved > 100:
             save(args, group, names, average, {"steps": budget.step, "finished": False})
             saved = time.time()
-    record = {"steps": budget.step, "seconds": round(time.time() - began, 1), "processes": group.size, "seed": args.seed,
-              "tokens": args.tokens * group.size, "tasks": {n: s.length for n, s in streams.items()}, "finished": True}
+    record = {"variant": args.variant, "steps": budget.step, "seconds": round(pieces.state["seconds"] + time.time() - began, 1),
+              "pieces": pieces.state["pieces"] + 1, "processes": group.size, "seed": args.seed, "tokens": args.tokens * group.size,
+              "tasks": {n: s.length for n, s in streams.items()}, "finished": not budget.paused}
     save(args, group, names, average, record)
+    if args.piece and group.first:
+        pieces.keep(parameters, average, muon, adam, budget, began)
     print(record, flush=True)
     feeder.close()
     group.close()

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from edits import Picture
-from gpu_scenes import Renderer, picture_row
+from edits import Picture, picture_row
+from gpu_scenes import Renderer
 from networks import make_vae, pack, parameter_count
 from parallel import Budget, Group
 from scenes import CANVAS, CANVASES, load_subjects, random_scene
-from sprites import FONT, build_atlas, load_glyphs
+from sprites import build_atlas, load_glyphs
 
 #: noise added to latents in training, relative to their spread, so that small errors of the transformer stay invisible
 LATENT_NOISE = 0.06
@@ -33,7 +33,6 @@ LATENT_NOISE = 0.06
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--glyphs", type=Path, default=FONT)
     parser.add_argument("--resume", type=Path, help="a vae.safetensors to go on from")
     parser.add_argument("--seconds", type=float, default=0, help="stop after this time (0: no limit)")
     parser.add_argument("--steps", type=int, default=0, help="stop after this many steps (0: no limit)")
@@ -141,7 +140,7 @@ def main() -> None:
     group.start()
     torch.manual_seed(args.seed)
     subjects = load_subjects()
-    renderer = Renderer(build_atlas(load_glyphs(args.glyphs, subjects)), group.device)
+    renderer = Renderer(build_atlas(load_glyphs(subjects)), group.device)
     vae = make_vae()
     if args.resume:
         vae.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in load_file(args.resume).items()})
