@@ -7,12 +7,12 @@
 // The grid is persistent: the tiles that do not fill a whole wave are cut along the keys into equal shares (first),
 // the remaining whole waves follow; the last warp to reach a cut tile merges its pieces.
 
-#include <cuda_bf16.h>
-
+#include "klein/ops/cuda/kernels/hopper.cuh"
 #include "klein/ops/cuda/kernels/hopper_attention_params.h"
-#include "klein/ops/cuda/kernels/tensor_map.h"
 
 namespace hopper_attention_detail {
+
+using namespace hopper;
 
 using uint32_t = unsigned int;
 using uint64_t = unsigned long long;
@@ -26,22 +26,7 @@ constexpr int kQBytes = 64 * kDim * 2;  // of one warpgroup
 
 // ---------------------------------------------------------------------------------------------- PTX
 
-__device__ __forceinline__ uint32_t smem_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
-
-__device__ __forceinline__ void barrier_init(uint32_t bar, int count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
-}
-
-__device__ __forceinline__ void barrier_expect(uint32_t bar, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
-}
-
-__device__ __forceinline__ void barrier_arrive(uint32_t bar) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
-}
-
+// As hopper::barrier_wait, with a loop that the compiler sees: it makes less code of it here.
 __device__ __forceinline__ void barrier_wait(uint32_t bar, uint32_t phase) {
   uint32_t done;
   do {
@@ -55,27 +40,11 @@ __device__ __forceinline__ void barrier_wait(uint32_t bar, uint32_t phase) {
   } while (!done);
 }
 
-__device__ __forceinline__ void tma_load(uint32_t to, const CUtensorMap& map, uint32_t bar, int d, int head,
-                                         int token, int batch) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-      " [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
-      "l"(&map), "r"(bar), "r"(d), "r"(head), "r"(token), "r"(batch)
-      : "memory");
-}
-
 __device__ __forceinline__ void named_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 __device__ __forceinline__ void named_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
-__device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int kLeft>
-__device__ __forceinline__ void wgmma_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
 }
 
 // Keeps the compiler from moving uses of registers that a wgmma writes across a wait.
@@ -92,74 +61,18 @@ __device__ __forceinline__ uint64_t descriptor(uint32_t address, uint32_t leadin
          ((address & 0x3FFFF) >> 4);
 }
 
-#define R8(r, i) \
-  "+f"(r[i]), "+f"(r[i + 1]), "+f"(r[i + 2]), "+f"(r[i + 3]), "+f"(r[i + 4]), "+f"(r[i + 5]), "+f"(r[i + 6]), "+f"(r[i + 7])
-#define R16(r, i) R8(r, i), R8(r, i + 8)
-
-// s (64 x kN) = [s +] A B^T, both in shared memory, 16 deep.
-template <int kN>
-struct Wgmma;
-
-template <>
-struct Wgmma<128> {
-  static __device__ __forceinline__ void ss(float (&s)[64], uint64_t a, uint64_t b, int add) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-        "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, "
-        "%64, %65, p, 1, 1, 0, 0;\n}"
-        : R16(s, 0), R16(s, 16), R16(s, 32), R16(s, 48)
-        : "l"(a), "l"(b), "r"(add));
-  }
-};
-
-template <>
-struct Wgmma<192> {
-  static __device__ __forceinline__ void ss(float (&s)[96], uint64_t a, uint64_t b, int add) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %98, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 "
-        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-        "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,"
-        "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,"
-        "%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95}, "
-        "%96, %97, p, 1, 1, 0, 0;\n}"
-        : R16(s, 0), R16(s, 16), R16(s, 32), R16(s, 48), R16(s, 64), R16(s, 80)
-        : "l"(a), "l"(b), "r"(add));
-  }
-};
-
-// o (64 x 128) += P V: P (64 x 16) in registers, V (16 x 128) in shared memory, transposed on the way.
-__device__ __forceinline__ void wgmma_rs(float (&o)[64], const uint32_t* a, uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-        "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, "
-      "{%64,%65,%66,%67}, %68, 1, 1, 1, 1;"
-      : R16(o, 0), R16(o, 16), R16(o, 32), R16(o, 48)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+// d (64 x 128) += P V: P (64 x 16) in registers, V (16 x 128) in shared memory, transposed on the way.
+__device__ __forceinline__ void wgmma_rs(float (&d)[64], const uint32_t* a, uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" HOPPER_D64
+               "}, {%64,%65,%66,%67}, %68, 1, 1, 1, 1;"
+               : HOPPER_F64
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
-
-#undef R16
-#undef R8
 
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
-}
-
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-  uint32_t r;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-  return r;
 }
 
 // ---------------------------------------------------------------------------------------------- work
@@ -296,7 +209,7 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
                                         const HopperAttentionParams& p) {
   constexpr int kKBytes = kN * kDim * 2;
   extern __shared__ unsigned char shared_raw[];
-  const uint32_t base = (smem_address(shared_raw) + 1023) & ~1023u;
+  const uint32_t base = (shared_address(shared_raw) + 1023) & ~1023u;
   const uint32_t q_at = base, k_at = q_at + kGroups * kQBytes, v_at = k_at + kStages * kKBytes;
   const uint32_t bars = v_at + kStages * kKBytes;
   const auto q_full = [&](int g) { return bars + 8 * g; };
@@ -320,7 +233,7 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
       barrier_init(k_empty(s), 4 * kGroups);
       barrier_init(v_empty(s), 4 * kGroups);
     }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    barrier_init_done();
   }
   __syncthreads();
 
@@ -341,7 +254,7 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
   };
 
   if (warp < 4) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    registers_down<24>();
     if (warp == 0 && lane == 0) {
       Ring ring;  // K and V advance together
       uint32_t q_phase = 0;
@@ -349,8 +262,8 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
       const auto fetch = [&](const CUtensorMap& map, uint32_t to, uint32_t full, uint32_t empty, int head, int n, int item) {
         barrier_wait(empty, ring.phase ^ 1);
         barrier_expect(full, kKBytes);
-        tma_load(to, map, full, 0, head, n * kN, item);
-        tma_load(to + kN * 128, map, full, 64, head, n * kN, item);
+        tma_load(to, &map, full, 0, head, n * kN, item);
+        tma_load(to + kN * 128, &map, full, 64, head, n * kN, item);
       };
       while (next_segment(work)) {
         const int head = head_of(work.tile), item = item_of(work.tile), kv_head = head / p.group;
@@ -361,7 +274,7 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
               barrier_wait(q_empty(g), q_phase ^ 1);
               barrier_expect(q_full(g), kQBytes);
               for (int half = 0; half < 2; ++half)
-                tma_load(q_at + g * kQBytes + half * 64 * 128, map_q, q_full(g), half * 64, head,
+                tma_load(q_at + g * kQBytes + half * 64 * 128, &map_q, q_full(g), half * 64, head,
                          first_row(work.tile) + g * 64, item);
             }
             q_phase ^= 1;
@@ -373,7 +286,7 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
     }
     __syncwarp();
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    registers_up<240>();
     const int group = warp / 4 - 1;
     const int thread = threadIdx.x % 128;
     const float scale = p.scale_log2e;
@@ -401,16 +314,16 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
       for (int i = 0; i < kDim / 16; ++i) {
         const int half = i / 4, step = (i % 4) * 2;  // 32 bytes a step within the swizzled 128
         const uint64_t qi = q_desc + half * (64 * 128 >> 4) + step, ki = kd + half * (kN * 128 >> 4) + step;
-        Wgmma<kN>::ss(s, qi, ki, i > 0);
+        Product<kN>::run(s, qi, ki, i > 0);
       }
-      wgmma_commit();
+      product_commit();
     };
     const auto issue_output = [&] {
-      wgmma_fence();
+      product_fence();
       const uint64_t vd = v_desc + v.stage * (kKBytes >> 4);
 #pragma unroll
       for (int i = 0; i < kN / 16; ++i) wgmma_rs(o, &probs[4 * i], vd + i * (2048 >> 4));
-      wgmma_commit();
+      product_commit();
     };
     const auto take_probs = [&] {
 #pragma unroll
@@ -535,10 +448,10 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
       barrier_wait(k_full(k.stage), k.phase);
       turn_begins();
       pin(s);
-      wgmma_fence();
+      product_fence();
       issue_scores();
       turn_ends();
-      wgmma_wait<0>();
+      product_wait<0>();
       scores_done(work, work.high - 1);
       first_softmax(work, work.high - 1);
       take_probs();
@@ -550,12 +463,12 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
           turn_begins();
           pin(s);
           pin(o);
-          wgmma_fence();
+          product_fence();
           issue_scores();
           barrier_wait(v_full(v.stage), v.phase);
           issue_output();
           turn_ends();
-          wgmma_wait<1>();
+          product_wait<1>();
           scores_done(work, n);
 
           float top[2], alpha[2], part[2];
@@ -572,7 +485,7 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
           exponentials<kCausal, kN>(s, m, scale, part);
           sum[0] = sum[0] * alpha[0] + part[0];
           sum[1] = sum[1] * alpha[1] + part[1];
-          wgmma_wait<0>();
+          product_wait<0>();
           output_done();
           take_probs();
           if (__any_sync(~0u, alpha[0] != 1.0f || alpha[1] != 1.0f)) {
@@ -592,23 +505,23 @@ __device__ __forceinline__ void forward(const CUtensorMap& map_q, const CUtensor
           turn_begins();
           pin(s);
           pin(o);
-          wgmma_fence();
+          product_fence();
           issue_scores();
           barrier_wait(v_full(v.stage), v.phase);
           issue_output();
           turn_ends();
-          wgmma_wait<1>();
+          product_wait<1>();
           scores_done(next, next.high - 1);
           first_softmax(next, next.high - 1);
-          wgmma_wait<0>();
+          product_wait<0>();
           output_done();
           take_probs();
         } else {
           barrier_wait(v_full(v.stage), v.phase);
           pin(o);
-          wgmma_fence();
+          product_fence();
           issue_output();
-          wgmma_wait<0>();
+          product_wait<0>();
           output_done();
         }
         if (finish(work, m_, sum_)) store(work.tile, sum_);
