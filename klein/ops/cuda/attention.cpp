@@ -85,7 +85,7 @@ void launch(Launcher& launcher, const Kind& kind, const std::vector<mx::array>& 
 std::vector<mx::array> heads_of(Launcher& launcher, const AttentionRecipe& recipe,
                                 const std::vector<mx::array>& in) {
   if (recipe.q.eps.empty()) return {in[0], in[1], in[2]};
-  const auto made = static_cast<std::size_t>(recipe.q.input_count() + recipe.k.input_count());
+  const auto made = recipe.q.input_count() + recipe.k.input_count();
   auto [q, k] = launch_norm_rope_pair(launcher, recipe.q, recipe.k, std::span(in).first(made));
   return {q, k, in[made]};
 }
@@ -93,8 +93,7 @@ std::vector<mx::array> heads_of(Launcher& launcher, const AttentionRecipe& recip
 /// What it is, in MLX's own operations.
 mx::array portable_attention(const AttentionRecipe& recipe, const std::vector<mx::array>& in) {
   if (recipe.q.eps.empty()) return portable::attention(in[0], in[1], in[2], recipe.scale);
-  const auto of_q = static_cast<std::size_t>(recipe.q.input_count());
-  const auto of_k = static_cast<std::size_t>(recipe.k.input_count());
+  const auto of_q = recipe.q.input_count(), of_k = recipe.k.input_count();
   const std::span all(in);
   return portable::attention(portable_norm_rope(recipe.q, all.first(of_q)),
                              portable_norm_rope(recipe.k, all.subspan(of_q, of_k)), in[of_q + of_k],

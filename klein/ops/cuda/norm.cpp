@@ -75,11 +75,8 @@ unsigned picture_parts(const mx::array& x, unsigned blocks_each) {
 
 /// The inputs of one part of a NormRopeRecipe.
 struct RopePart {
-  RopePart(std::span<const mx::array> in, std::size_t number)
-      : x(in[4 * number]),
-        weight(in[4 * number + 1]),
-        cosines(in[4 * number + 2]),
-        sines(in[4 * number + 3]) {}
+  RopePart(std::span<const mx::array> all, std::size_t number)
+      : RopePart(all.subspan(number * NormRopeRecipe::kInputs, NormRopeRecipe::kInputs)) {}
 
   int tokens() const { return x.shape(0) * x.shape(1); }
   int heads() const { return x.shape(2); }
@@ -87,6 +84,10 @@ struct RopePart {
   Dim grid() const { return {blocks_for(std::int64_t{tokens()} * heads() * width(), 256)}; }
 
   const mx::array &x, &weight, &cosines, &sines;
+
+ private:
+  explicit RopePart(std::span<const mx::array> own)
+      : x(own[0]), weight(own[1]), cosines(own[2]), sines(own[3]) {}
 };
 
 /// Tokens of `out` from `first` on.
@@ -216,7 +217,7 @@ bool turn_alike(const mx::array& q, const mx::array& k) {
 std::pair<mx::array, mx::array> launch_norm_rope_pair(Launcher& launcher, const NormRopeRecipe& q,
                                                       const NormRopeRecipe& k,
                                                       std::span<const mx::array> in) {
-  const auto q_inputs = in.first(static_cast<std::size_t>(q.input_count()));
+  const auto q_inputs = in.first(q.input_count());
   const auto k_inputs = in.subspan(q_inputs.size());
   const auto shape = joined_shape(q, q_inputs);
   const auto q_out = launcher.scratch(shape, mx::bfloat16);

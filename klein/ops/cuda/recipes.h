@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <iterator>
 #include <vector>
 
 #include "klein/tensor/mlx.h"
@@ -18,9 +17,9 @@ struct LinearRecipe {};
 struct NormRopeRecipe {
   std::vector<float> eps;  ///< Of each part.
 
-  static constexpr std::ptrdiff_t kInputs = 4;  ///< Of a part.
+  static constexpr std::size_t kInputs = 4;  ///< Of a part.
 
-  std::ptrdiff_t input_count() const { return std::ssize(eps) * kInputs; }
+  std::size_t input_count() const { return eps.size() * kInputs; }
 };
 
 /// upsample_nearest_2x: input x.
