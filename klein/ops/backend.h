@@ -31,7 +31,8 @@ void use_math(MathMode mode);
 /// What use_math asked for last.
 bool fp8_products() noexcept;
 
-/// Whether the kernels in use take the GPU's memory from the driver's pool and not from MLX.
+/// Whether this build takes memory of the GPU from the driver's pool itself, for weights and
+/// kernels, and not by MLX's allocator.
 bool has_own_gpu_memory();
 
 /// The most of an NVIDIA GPU's memory that this process has held at once; 0 without these kernels,

@@ -1,9 +1,7 @@
 #include "klein/weights/tensor_map.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
-#include <new>
 #include <optional>
 #include <vector>
 
@@ -13,6 +11,7 @@
 
 #include "klein/core/error.h"
 #include "klein/ops/cuda/upload.h"
+#include "klein/ops/host_memory.h"
 
 namespace klein::weights {
 namespace {
@@ -78,11 +77,9 @@ mx::array array_from(const FileBytes& source, const Shape& extents, mx::Dtype dt
   if (ops::cuda::uploads())
     return ops::cuda::upload(source.bytes, shape, dtype,
                              [source] { advise(source, io::Advice::dont_need); });
-  auto owned = mx::allocator::malloc(source.bytes.size());
-  if (owned.buffer().ptr() == nullptr) throw std::bad_alloc();  // MLX hands the null on
-  std::memcpy(owned.buffer().raw_ptr(), source.bytes.data(), source.bytes.size());
+  auto owned = ops::array_from(source.bytes, shape, dtype);
   advise(source, io::Advice::dont_need);
-  return mx::array(std::move(owned), shape, dtype);
+  return owned;
 }
 
 mx::Dtype dtype_of(quant::ScaleType type) {

@@ -16,7 +16,6 @@
 #include "klein/sampling/guidance.h"
 #include "klein/tensor/memory.h"
 #include "klein/tensor/pace.h"
-#include "klein/tensor/random.h"
 
 namespace klein::flux2 {
 namespace {

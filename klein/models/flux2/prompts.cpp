@@ -9,7 +9,6 @@
 #include "klein/models/flux2/pipeline.h"
 #include "klein/pipeline/tensor_files.h"
 #include "klein/tensor/check.h"
-#include "klein/tensor/pace.h"
 #include "klein/tokenizer/prompt_tokens.h"
 
 namespace klein::flux2 {
@@ -59,11 +58,8 @@ void Pipeline::encode(const std::vector<std::string>& prompts) {
   if (streamed_text_encoder_) {
     embeds = (*streamed_text_encoder_)(rows);
   } else {
-    Pace pace(rows.size());
-    for (const auto& row : rows) {
-      embeds.push_back((*text_encoder_)({&row, 1}));
-      pace.start({embeds.back()});
-    }
+    for (const auto& row : rows) embeds.push_back((*text_encoder_)({&row, 1}));
+    mx::async_eval(embeds);
   }
   for (std::size_t i = 0; i < prompts.size(); ++i)
     embeddings_.emplace_front(embedding_key(prompts[i]), std::move(embeds[i]));

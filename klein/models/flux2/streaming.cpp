@@ -113,12 +113,11 @@ const nn::RopeTables& StreamedTransformer::rope(
     return kept.text_length == text_length && kept.image_ids == image_ids;
   };
   const auto found = std::ranges::find_if(ropes_, is_it);
-  auto rope = found != ropes_.end()
-                  ? std::move(*found)
-                  : KeptRope{text_length, image_ids, stem_.rope(text_length, image_ids)};
-  if (found != ropes_.end()) ropes_.erase(found);
-  ropes_.push_front(std::move(rope));
-  while (ropes_.size() > kKeptRopes) ropes_.pop_back();
+  if (found != ropes_.end())
+    std::rotate(ropes_.begin(), found, found + 1);
+  else
+    ropes_.push_front({text_length, image_ids, stem_.rope(text_length, image_ids)});
+  if (ropes_.size() > kKeptRopes) ropes_.pop_back();
   return ropes_.front().tables;
 }
 
