@@ -1,4 +1,4 @@
-# `cmake --install`: library, public headers, program, demo model, and the CMake package.
+# `cmake --install`: library, public headers, program, demo models, and the CMake package.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/klein)
@@ -33,7 +33,8 @@ if(TARGET klein_program)
   set_target_properties(klein_program PROPERTIES INSTALL_RPATH "${klein_install_rpath}")
   install(TARGETS klein_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
-install(DIRECTORY models/demo DESTINATION ${models_dir})
+file(GLOB demo_models CONFIGURE_DEPENDS models/demo*)
+install(DIRECTORY ${demo_models} DESTINATION ${models_dir})
 install(FILES tools/compare_diffusers.py DESTINATION ${CMAKE_INSTALL_DATADIR}/klein/tools)
 install(FILES LICENSE THIRD_PARTY.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

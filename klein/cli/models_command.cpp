@@ -11,6 +11,7 @@
 #include "klein/cli/commands.h"
 #include "klein/cli/context.h"
 #include "klein/cli/progress_display.h"
+#include "klein/engine/demo_model.h"
 #include "klein/engine/find_model.h"
 #include "klein/io/json.h"
 #include "klein/io/text.h"
@@ -18,20 +19,25 @@
 namespace klein::cli {
 namespace {
 
-constexpr const char* kDemo = "demo";
 constexpr int kDefaultSize = 1024;  // of every model of the registry
 
-nlohmann::json to_json(const ModelInfo& demo) {
-  return {{"name", kDemo},
+/// A model that came with the program, by what its own files say.
+struct DemoModel {
+  std::string name;
+  ModelInfo info;
+};
+
+nlohmann::json to_json(const DemoModel& demo) {
+  return {{"name", demo.name},
           {"aliases", nlohmann::json::array()},
           {"repo", nullptr},
-          {"kind", demo.is_distilled ? "distilled" : "base"},
-          {"default_size", demo.default_size},
-          {"default_steps", demo.default_steps},
-          {"default_guidance", demo.default_guidance},
+          {"kind", demo.info.variant},
+          {"default_size", demo.info.default_size},
+          {"default_steps", demo.info.default_steps},
+          {"default_guidance", demo.info.default_guidance},
           {"download_bytes", 0},
           {"present", name_of(Presence::complete)},
-          {"folder", demo.folder.string()}};
+          {"folder", demo.info.folder.string()}};
 }
 
 nlohmann::json to_json(const KnownModel& model) {
@@ -56,10 +62,12 @@ std::string row(std::string_view name, std::string_view kind, std::string_view d
   return fmt::format("{:<14} {:<10} {:>9}  {:<9} {}\n", name, kind, download, present, folder);
 }
 
-void print_table(const ModelInfo& demo, const std::vector<KnownModel>& models, std::ostream& out) {
-  out << row("name", "kind", "download", "present", "folder")
-      << row(kDemo, demo.is_distilled ? "distilled" : "base", "-", name_of(Presence::complete),
-             io::printable(demo.folder.string(), 4000));
+void print_table(const std::vector<DemoModel>& demos, const std::vector<KnownModel>& models,
+                 std::ostream& out) {
+  out << row("name", "kind", "download", "present", "folder");
+  for (const auto& demo : demos)
+    out << row(demo.name, demo.info.variant, "-", name_of(Presence::complete),
+               io::printable(demo.info.folder.string(), 4000));
   for (const auto& model : models) {
     const bool is_complete = model.presence == Presence::complete;
     const auto folder =
@@ -74,10 +82,13 @@ void print_table(const ModelInfo& demo, const std::vector<KnownModel>& models, s
 }
 
 void run(bool json, Context& context) {
-  const auto demo = context.load_model({.model = kDemo}, {}).info;
+  std::vector<DemoModel> demos;
+  for (const auto& name : demo_models_here())
+    demos.push_back({name, context.load_model({.model = name}, {}).info});
   const auto models = known_models();
-  if (!json) return print_table(demo, models, context.out);
-  auto list = nlohmann::json::array({to_json(demo)});
+  if (!json) return print_table(demos, models, context.out);
+  auto list = nlohmann::json::array();
+  for (const auto& demo : demos) list.push_back(to_json(demo));
   for (const auto& model : models) list.push_back(to_json(model));
   context.out << list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
 }

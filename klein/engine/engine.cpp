@@ -61,6 +61,7 @@ struct Engine::Impl {
     });
     const auto& checkpoint = pipeline_->checkpoint();
     info_ = {.folder = checkpoint.path,
+             .variant = std::string(flux2::name_of(checkpoint.variant)),
              .is_distilled = checkpoint.is_distilled(),
              .default_steps = checkpoint.default_steps(),
              .default_guidance = checkpoint.default_guidance(),

@@ -18,7 +18,8 @@ namespace klein {
 
 /// Which model to run, and how.
 struct EngineOptions {
-  /// "demo", a folder, a file, a name of the registry ("klein-4b"), or "org/repo" of the hub.
+  /// "demo", "demo-kv", "demo-base", a folder, a file, a name of the registry ("klein-4b"), or
+  /// "org/repo" of the hub.
   std::string model = "demo";
   std::string base_model = {};  ///< What the model was made from, where its name does not tell.
 
@@ -52,6 +53,7 @@ struct EngineOptions {
 /// What a model's own files say about it.
 struct ModelInfo {
   std::filesystem::path folder;
+  std::string variant = {};   ///< "distilled", "base", "kv".
   bool is_distilled = false;  ///< Distilled models take few steps and no guidance.
   int default_steps = 0;
   double default_guidance = 1.0;

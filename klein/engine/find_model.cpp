@@ -124,7 +124,7 @@ std::optional<HubName> meaning_on_hub(const std::string& name) {
 }
 
 ModelLocation find(const std::string& name, const FindOptions& options) {
-  if (name == "demo") return {.path = find_demo_model(), .name = name};
+  if (is_demo_name(name)) return {.path = find_demo_model(name), .name = name};
 
   std::error_code error;
   const auto path = path_from(name);
@@ -182,7 +182,8 @@ fs::path find_replacement(const std::string& name, const std::string& part,
 std::optional<PlannedDownload> planned_download(const std::string& name,
                                                 const FindOptions& options) {
   std::error_code error;
-  if (name == "demo" || (!name.empty() && fs::exists(path_from(name), error))) return std::nullopt;
+  if (is_demo_name(name) || (!name.empty() && fs::exists(path_from(name), error)))
+    return std::nullopt;
   const auto on_hub = meaning_on_hub(name);
   if (!on_hub) return std::nullopt;
   const auto settings = hub::settings_from_environment();
@@ -206,7 +207,7 @@ std::optional<PlannedDownload> planned_download(const std::string& name,
 }
 
 std::vector<std::string> model_names() {
-  std::vector<std::string> names = {"demo"};
+  std::vector<std::string> names(flux2::demo_names().begin(), flux2::demo_names().end());
   for (const auto& entry : flux2::registry()) names.emplace_back(entry.short_name);
   return names;
 }

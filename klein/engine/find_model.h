@@ -15,7 +15,7 @@ namespace klein {
 /// Where a model is that a person named, and what the name says about it.
 struct ModelLocation {
   std::filesystem::path path;  ///< A folder, or a single file.
-  std::string name = {};       ///< Key of the registry, "demo", or empty.
+  std::string name = {};       ///< Key of the registry, a name of flux2::demo_names(), or empty.
   std::string repo = {};       ///< Of the hub, where it came from there.
 
   /// From --base-model, the registry or the name of the file or repository, in this order; what
@@ -33,9 +33,9 @@ struct FindOptions {
 
 /// Finds the model that a person named, and downloads it where it is on the hub only.
 ///
-/// A name is, in this order: `demo`; a folder or file that exists (`~` is the user's folder); a
-/// name of the registry; `org/repo` of the hub, where a copy in the cache is taken as it is; or
-/// `org/repo:FILE` for one file of it.
+/// A name is, in this order: `demo`, `demo-kv`, `demo-base`; a folder or file that exists (`~` is
+/// the user's folder); a name of the registry; `org/repo` of the hub, where a copy in the cache is
+/// taken as it is; or `org/repo:FILE` for one file of it.
 ///
 /// Errors   Error(usage) for a base model that is not in the registry; Error(not_found) with names
 ///          that are near, and for a repository that holds no model; those of hub::snapshot
@@ -69,7 +69,7 @@ struct PlannedDownload {
 std::optional<PlannedDownload> planned_download(const std::string& name,
                                                 const FindOptions& options = {});
 
-/// What people type: "demo" and the short names of the registry.
+/// What people type: the names of the demo models and the short names of the registry.
 std::vector<std::string> model_names();
 
 /// How much of a model is on this machine.

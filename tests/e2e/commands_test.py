@@ -66,12 +66,33 @@ class Demo(ProgramTest):
         self.environment = support.environment(KLEIN_MODELS=str(DEMO.parent))
 
     def test_it_is_listed(self):
-        model, *others = json.loads(self.klein("models", "--json", env=self.environment).stdout)
-        self.assertEqual((model["name"], model["folder"]), ("demo", str(DEMO)))
-        self.assertEqual([other["name"] for other in others],
+        models = json.loads(self.klein("models", "--json", env=self.environment).stdout)
+        self.assertEqual((models[0]["name"], models[0]["folder"]), ("demo", str(DEMO)))
+        self.assertEqual([model["name"] for model in models if not model["name"].startswith("demo")],
                          ["flux2-klein-4b", "flux2-klein-9b", "flux2-klein-9b-kv", "flux2-klein-base-4b",
                           "flux2-klein-base-9b"])
         self.assertIn(str(DEMO), self.klein("models", env=self.environment).stdout)
+
+    def test_its_variants_are_listed_and_drawn_with_by_their_names(self):
+        index = json.loads((DEMO / "model_index.json").read_text())
+        facts = {"demo": {}, "demo-kv": {"_class_name": "Flux2KleinKVPipeline"}, "demo-base": {"is_distilled": False}}
+        for name, own in facts.items():
+            (self.folder / name).mkdir()
+            (self.folder / name / "model_index.json").write_text(json.dumps(index | own))
+            for part in ("scheduler", "text_encoder", "tokenizer", "transformer", "vae"):
+                (self.folder / name / part).symlink_to(DEMO / part)
+        environment = support.environment(KLEIN_MODELS=str(self.folder))
+        models = json.loads(self.klein("models", "--json", env=environment).stdout)[:3]
+        self.assertEqual([(model["name"], model["kind"], model["default_steps"], model["folder"]) for model in models],
+                         [("demo", "distilled", 4, str(self.folder / "demo")), ("demo-kv", "kv", 4, str(self.folder / "demo-kv")),
+                          ("demo-base", "base", 50, str(self.folder / "demo-base"))])
+        table = self.klein("models", env=environment).stdout
+        self.assertIn(f"demo-kv        kv                 -  complete  {self.folder / 'demo-kv'}\n", table)
+        small = ("--width", 64, "--height", 64, "--steps", 1, "--overwrite")
+        for name in facts:
+            self.assertEqual(self.generate("a fox", "-m", name, *small, env=environment)["model"], name)
+            self.assertIn(str(self.folder / name), self.klein("info", name, env=environment).stdout)
+        self.assert_fails(3, ("generate", "a fox", "-m", "demo-bas"), "found none: demo-bas")
 
     def test_it_is_the_default_and_draws_at_its_own_size(self):
         begin = time.monotonic()
@@ -104,8 +125,8 @@ class Completions(ProgramTest):
         self.assertEqual(self.complete("generate", "--dtype", ""), ["bfloat16", "float32"])
         self.assertEqual(self.complete("generate", "--output", "a"), ["a b.png"])
         self.assertEqual(sorted(self.complete("bench", "--model", "")),
-                         ["a b.png", "demo", "klein-4b", "klein-9b", "klein-9b-kv", "klein-base-4b", "klein-base-9b",
-                          "models"])
+                         ["a b.png", "demo", "demo-base", "demo-kv", "klein-4b", "klein-9b", "klein-9b-kv", "klein-base-4b",
+                          "klein-base-9b", "models"])
         self.assertEqual(self.complete("completions", "f"), ["fish"])
         self.assertEqual(self.complete("lora", "l"), ["list"])
         self.assertEqual(self.complete("lora", "list", "--p"), ["--paths"])

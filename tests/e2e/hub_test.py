@@ -368,7 +368,7 @@ class Troubles(HubTest):
         self.refuses("org/tiny", 3, "expected transformer/*.safetensors in the model, found none: org/tiny",
                      "It must be a FLUX.2 Klein checkpoint in the layout of diffusers or of mflux.")
         self.refuses("klein-4c", 3, "expected a model's name, a folder, a file or org/repo, found none: klein-4c",
-                     "Did you mean klein-4b or klein-9b? The names are demo, klein-4b, klein-9b, "
+                     "Did you mean klein-4b or klein-9b? The names are demo, demo-kv, demo-base, klein-4b, klein-9b, "
                      "klein-9b-kv, klein-base-4b, klein-base-9b.")
 
     def test_a_missing_shard(self):

@@ -35,6 +35,8 @@ constexpr std::array kRegistry = {
                   "klein-base-9b", kAliasesBase9b, "9b", kBytes9b},
 };
 
+constexpr std::array<std::string_view, 3> kDemoNames = {"demo", "demo-kv", "demo-base"};
+
 std::string lower(std::string_view text) {
   std::string result(text);
   std::ranges::transform(result, result.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -90,6 +92,10 @@ VariantDefaults defaults_of(Variant variant) {
   return {.steps = 4, .guidance = 1.0};
 }
 
+std::span<const std::string_view> demo_names() {
+  return kDemoNames;
+}
+
 std::span<const RegistryEntry> registry() {
   return kRegistry;
 }
@@ -128,8 +134,9 @@ std::vector<std::string> near_names(std::string_view name) {
           mistakes <= kMaxMistakes ||
           (wanted.size() >= kMinPiece && known.find(wanted) != known.npos))
         found.emplace_back(mistakes, known);
-  if (const auto mistakes = mistakes_between(wanted, "demo"); mistakes <= 1)
-    found.emplace_back(mistakes, "demo");
+  for (const auto known : kDemoNames)
+    if (const auto mistakes = mistakes_between(wanted, known); mistakes <= 1)
+      found.emplace_back(mistakes, known);
   std::ranges::sort(found);
   std::vector<std::string> names;
   for (auto& [mistakes, known] : found) names.push_back(std::move(known));

@@ -37,6 +37,9 @@ struct RegistryEntry {
   std::uint64_t download_bytes;               ///< About; of the files that are needed.
 };
 
+/// Names of the models that come with the program, the default one first.
+std::span<const std::string_view> demo_names();
+
 /// Source  mflux, model_config.py (names); diffusers, Flux2KleinPipeline (guidance)
 std::span<const RegistryEntry> registry();
 

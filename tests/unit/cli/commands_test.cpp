@@ -1,12 +1,14 @@
-#include <cstdlib>
-
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
 #include "unit/cli/support.h"
+#include "unit/engine/support.h"
+#include "unit/io/support.h"
 
 namespace klein::test {
 namespace {
+
+using io::test::TempDir;
 
 TEST_SUITE("cli/commands") {
   TEST_CASE("help and version go to standard output") {
@@ -45,32 +47,43 @@ TEST_SUITE("cli/commands") {
     CHECK(program.error({"save"})->what() == std::string("expected --path, got none"));
   }
 
-  TEST_CASE("models lists the demo model by what its files say, and the names of the registry") {
-    ::setenv("HF_HUB_CACHE", "/nowhere", 1);
+  TEST_CASE("models lists the demo models by what their files say, and the names of the registry") {
+    const Variable cache("HF_HUB_CACHE", "/nowhere");
+    const TempDir folder;
+    const Variable models("KLEIN_MODELS", folder.path().string());
+    for (const char* name : {"demo", "demo-kv", "demo-base"}) {
+      std::filesystem::create_directory(folder / name);
+      folder.file(std::string(name) + "/model_index.json", "{}");
+    }
     FakeProgram program;
     program({"models", "--json"});
     const auto json = nlohmann::json::parse(program.out.str());
-    CHECK(json.size() == 6);
+    CHECK(json.size() == 8);
     CHECK(json[0]["name"] == "demo");
     CHECK(json[0]["folder"] == "/models/demo");
     CHECK(json[0]["kind"] == "distilled");
     CHECK(json[0]["default_size"] == 256);
     CHECK(json[0]["default_steps"] == 4);
     CHECK(json[0]["present"] == "complete");
-    CHECK(json[4]["name"] == "flux2-klein-base-4b");
-    CHECK(json[4]["repo"] == "black-forest-labs/FLUX.2-klein-base-4B");
-    CHECK(json[4]["aliases"] == std::vector<std::string>{"flux2-base-4b", "klein-base-4b"});
-    CHECK(json[4]["kind"] == "base");
-    CHECK(json[4]["default_steps"] == 50);
-    CHECK(json[4]["default_guidance"] == 4.0);
-    CHECK(json[4]["download_bytes"] == 15'980'000'000);
-    CHECK(json[4]["present"] == "none");
-    CHECK(json[4]["folder"].is_null());
+    CHECK(json[1]["name"] == "demo-kv");
+    CHECK(json[2]["name"] == "demo-base");
+    REQUIRE(program.loaded.size() == 3);
+    CHECK(program.loaded[2].model == "demo-base");
+    CHECK(json[6]["name"] == "flux2-klein-base-4b");
+    CHECK(json[6]["repo"] == "black-forest-labs/FLUX.2-klein-base-4B");
+    CHECK(json[6]["aliases"] == std::vector<std::string>{"flux2-base-4b", "klein-base-4b"});
+    CHECK(json[6]["kind"] == "base");
+    CHECK(json[6]["default_steps"] == 50);
+    CHECK(json[6]["default_guidance"] == 4.0);
+    CHECK(json[6]["download_bytes"] == 15'980'000'000);
+    CHECK(json[6]["present"] == "none");
+    CHECK(json[6]["folder"].is_null());
 
     program.out.str("");
     program({"models"});
-    ::unsetenv("HF_HUB_CACHE");
     CHECK(program.out.str().find("demo           distilled          -  complete  /models/demo\n") !=
+          std::string::npos);
+    CHECK(program.out.str().find("demo-base      distilled          -  complete  /models/demo\n") !=
           std::string::npos);
     CHECK(program.out.str().find("klein-9b-kv    kv          34.72 GB  none      "
                                  "black-forest-labs/FLUX.2-klein-9b-kv\n") != std::string::npos);

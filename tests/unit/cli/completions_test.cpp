@@ -23,9 +23,10 @@ TEST_SUITE("cli/completions") {
                 "completions --version -h --help'"));
     CHECK(holds(bash, "generate:--dtype) _klein_reply -W 'bfloat16 float32'; return ;;"));
     CHECK(holds(bash, "generate:--output) _klein_reply -f; return ;;"));
-    CHECK(holds(bash,
-                "bench:-m) _klein_reply -f -W 'demo klein-4b klein-9b klein-9b-kv "
-                "klein-base-4b klein-base-9b'; return ;;"));
+    CHECK(
+        holds(bash,
+              "bench:-m) _klein_reply -f -W 'demo demo-kv demo-base klein-4b klein-9b klein-9b-kv "
+              "klein-base-4b klein-base-9b'; return ;;"));
     CHECK(holds(bash, "completions) _klein_reply -W 'bash zsh fish -h --help' ;;"));
     CHECK_FALSE(holds(bash, "generate:--quiet"));  // it has no value
   }
@@ -44,7 +45,8 @@ TEST_SUITE("cli/completions") {
                 "complete -c klein -n '__fish_seen_subcommand_from generate' -l dtype -x -a "
                 "'bfloat16 float32'"));
     CHECK(holds(fish,
-                "-s m -l model -r -F -a 'demo klein-4b klein-9b klein-9b-kv klein-base-4b "
+                "-s m -l model -r -F -a 'demo demo-kv demo-base klein-4b klein-9b klein-9b-kv "
+                "klein-base-4b "
                 "klein-base-9b'"));
     CHECK(holds(
         fish, "complete -c klein -n '__fish_seen_subcommand_from completions' -a 'bash zsh fish'"));

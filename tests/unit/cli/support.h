@@ -53,6 +53,7 @@ struct FakeProgram {
   int pictures = 1;  ///< A seed.
   std::function<bool()> stop_requested = [] { return false; };
   ModelInfo info{.folder = "/models/demo",
+                 .variant = "distilled",
                  .is_distilled = true,
                  .default_steps = 4,
                  .default_guidance = 1.0,

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "klein/engine/demo_model.h"
 #include "unit/engine/support.h"
 #include "unit/io/support.h"
 
@@ -33,6 +34,23 @@ TEST_SUITE("engine/find_model") {
     CHECK(found.path == fs::path(KLEIN_TEST_MODELS) / "demo");
     CHECK(found.name == "demo");
     CHECK_FALSE(found.variant.has_value());
+  }
+
+  TEST_CASE("the other models that come with it are found by their names too") {
+    const TempDir folder;
+    const Variable models("KLEIN_MODELS", folder.path().string());
+    for (const char* name : {"demo-kv", "demo-base"}) {
+      fs::create_directory(folder / name);
+      folder.file(std::string(name) + "/model_index.json", "{}");
+      CHECK(find_model(name).path == folder / name);
+      CHECK(find_model(name).name == name);
+      CHECK_FALSE(planned_download(name).has_value());
+    }
+    const auto error = error_of([] { find_demo_model("demo-x"); });
+    CHECK(error.kind() == ErrorKind::not_found);
+    CHECK(std::string(error.what())
+              .starts_with("expected the model demo-x in one of " + folder.path().string() + ", "));
+    CHECK(error.hint() == "Set KLEIN_MODELS to the folder that holds the folder `demo-x`.");
   }
 
   TEST_CASE("a folder that exists is taken before any name, and its name says nothing") {
@@ -114,8 +132,8 @@ TEST_SUITE("engine/find_model") {
     CHECK(std::string(error.what()) ==
           "expected a model's name, a folder, a file or org/repo, found none: klein-5b");
     CHECK(error.hint() ==
-          "Did you mean klein-4b or klein-9b? The names are demo, klein-4b, klein-9b, klein-9b-kv, "
-          "klein-base-4b, klein-base-9b.");
+          "Did you mean klein-4b or klein-9b? The names are demo, demo-kv, demo-base, klein-4b, "
+          "klein-9b, klein-9b-kv, klein-base-4b, klein-base-9b.");
     CHECK(std::string(error_of([] { find_model("/none/a"); }).what()) ==
           "expected a model's name, a folder, a file or org/repo, found none: /none/a");
     CHECK(std::string(error_of([] { find_model(""); }).what()) ==

@@ -75,6 +75,8 @@ TEST_SUITE("models/registry") {
     CHECK(near_names("klien-base-4b").front() == "klein-base-4b");
     CHECK(near_names("9b-kv") == Names{"klein-9b-kv", "flux2-klein-9b-kv"});
     CHECK(near_names("dmo") == Names{"demo"});
+    CHECK(near_names("Demo-bas") == Names{"demo-base"});
+    CHECK(near_names("demokv") == Names{"demo-kv"});
     CHECK(near_names("stable-diffusion").empty());
     CHECK(near_names("").empty());
     CHECK(near_names(std::string(100'000, 'k')).empty());
