@@ -40,10 +40,17 @@ nlohmann::json to_json(const PartDescription& part) {
     formats.push_back(
         {{"name", format.name}, {"tensors", format.tensors}, {"bytes", format.bytes}});
   for (const auto& [name, size] : part.sizes) sizes[name] = size;
-  return {{"name", part.name},        {"path", part.path.string()},
-          {"names", part.convention}, {"saved_by", part.saved_by},
-          {"formats", formats},       {"parameters", part.parameters},
-          {"bytes", part.bytes},      {"sizes", sizes}};
+  nlohmann::json base = nullptr;
+  if (!part.base.empty()) base = part.base.string();
+  return {{"name", part.name},
+          {"path", part.path.string()},
+          {"base", base},
+          {"names", part.convention},
+          {"saved_by", part.saved_by},
+          {"formats", formats},
+          {"parameters", part.parameters},
+          {"bytes", part.bytes},
+          {"sizes", sizes}};
 }
 
 nlohmann::json to_json(const DownloadDescription& download) {
@@ -106,6 +113,7 @@ void print(const PartDescription& part, std::ostream& out) {
   std::vector<std::string> sizes;
   for (const auto& [name, size] : part.sizes) sizes.push_back(fmt::format("{} {}", name, size));
   if (!sizes.empty()) out << line("", fmt::format("{}", fmt::join(sizes, ", ")));
+  if (!part.base.empty()) out << line("", "a low-rank difference to " + path_text(part.base));
   out << line("", path_text(part.path));
 }
 

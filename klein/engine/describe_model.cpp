@@ -83,6 +83,7 @@ void add_sizes(const PartSource& source, PartDescription& part) {
 PartDescription describe_part(const PartSource& source) {
   PartDescription part{.name = std::string(flux2::part_name(source.kind)),
                        .path = source.path,
+                       .base = source.difference ? source.difference->base : fs::path(),
                        .convention = std::string(weights::convention_name(source.convention)),
                        .saved_by = {},
                        .formats = {},
@@ -99,6 +100,7 @@ std::optional<PartDescription> describe_adapter(const weights::WeightFiles& file
   if (!name) return std::nullopt;
   PartDescription part{.name = std::string(*name),
                        .path = files.path,
+                       .base = {},
                        .convention = {},
                        .saved_by = {},
                        .formats = {},

@@ -23,6 +23,7 @@ struct TensorFormat {
 struct PartDescription {
   std::string name;  ///< "transformer", "text encoder", "autoencoder", "LoRA".
   std::filesystem::path path;
+  std::filesystem::path base;         ///< Whose weights a low-rank difference adds to; else empty.
   std::string convention;             ///< Whose names its tensors bear: "diffusers", "BFL".
   std::string saved_by;               ///< "mflux 0.24.0", where a file says so.
   std::vector<TensorFormat> formats;  ///< The largest first.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 #include <iterator>
 #include <map>
 #include <set>
@@ -10,6 +11,7 @@
 #include <fmt/ranges.h>
 
 #include "klein/core/error.h"
+#include "klein/hub/names.h"
 #include "klein/io/json.h"
 #include "klein/io/text.h"
 
@@ -18,6 +20,7 @@ namespace {
 
 constexpr const char* kIndex = "model_index.json";
 constexpr const char* kTokenizer = "tokenizer/tokenizer.json";
+constexpr const char* kAdapterConfig = "/adapter_config.json";
 constexpr std::size_t kListed = 10;
 
 bool has_weights(const std::string& part) {
@@ -73,6 +76,8 @@ class Needs {
     for (const auto& name : names_in(folder))
       if (name.ends_with(".safetensors") && is_numbered(name.substr(0, name.find('.'))))
         numbered.push_back(folder + '/' + name);
+    if (numbered.empty() && tree_.names.contains(folder + kAdapterConfig))
+      return require_difference(folder);
     if (numbered.empty()) missing_.insert(folder + "/*.safetensors");
     for (const auto& name : numbered) needed_.insert(name);
   }
@@ -119,6 +124,24 @@ class Needs {
                                 io::in_quotes(shard), where));
       require(folder + '/' + shard);
     }
+  }
+
+  /// A LoRA, and the weights that it is added to: those of another folder of the same tree.
+  void require_difference(const std::string& folder) {
+    const auto config = folder + kAdapterConfig;
+    require(config);
+    require(folder + "/adapter_model.safetensors");
+    const auto where = tree_.where + '/' + config;
+    const auto json = io::parse_json(tree_.read(config), where);
+    std::string name;
+    io::JsonReader(json, where).require("base_model_name_or_path", name);
+    const auto base = (std::filesystem::path(folder) / name).lexically_normal().generic_string();
+    if (!hub::is_inside(base) || tree_.names.contains(base + kAdapterConfig))
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("expected base_model_name_or_path to be a folder of weights beside "
+                              "{}, got {}: {}",
+                              folder, io::in_quotes(name), where));
+    require_weights(base);
   }
 
   const hub::FileTree& tree_;

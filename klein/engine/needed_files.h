@@ -13,9 +13,12 @@ inline constexpr const char* kModelParts[] = {"scheduler", "tokenizer", "text_en
 
 /// Of the files of a checkpoint those that loading its `parts` needs (all parts where none are
 /// named): in diffusers' layout, or in mflux's, which has neither model_index.json nor configs. Of
-/// weights only what the index of their folder names; never a single file beside the folders.
+/// weights only what the index of their folder names; never a single file beside the folders. Of a
+/// folder with a LoRA instead of weights also those of the folder that its adapter_config.json
+/// names.
 ///
-/// Errors   Error(not_found) naming all that is missing; Error(format) for a broken index
+/// Errors   Error(not_found) naming all that is missing; Error(format) for a broken index or
+///          configuration; Error(unsupported) where a LoRA's weights lie elsewhere
 std::vector<std::string> needed_files(const hub::FileTree& tree,
                                       const std::vector<std::string>& parts);
 

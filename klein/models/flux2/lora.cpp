@@ -153,9 +153,12 @@ std::vector<std::pair<std::string, Checkpoint>> published_models() {
   return {{"4B", model(5, 20, 24, 2560, 9728)}, {"9B", model(8, 24, 32, 4096, 12288)}};
 }
 
-/// Of the transformer or the text encoder.
-const std::vector<weights::LoraDelta>& deltas_of(const Lora& lora, PartKind part) {
-  return part == PartKind::transformer ? lora.transformer : lora.text_encoder;
+/// Those of the deltas that are for weights below a prefix, under the names that are left of them.
+std::vector<weights::LoraDelta> below(const std::string& prefix,
+                                      std::vector<weights::LoraDelta> deltas) {
+  std::erase_if(deltas, [&](const auto& delta) { return !delta.weight.starts_with(prefix); });
+  for (auto& delta : deltas) delta.weight.erase(0, prefix.size());
+  return deltas;
 }
 
 /// How many packed weights of a part the LoRAs change.
@@ -163,7 +166,7 @@ std::ptrdiff_t count_packed(const PartSource& source, const std::vector<Lora>& l
   std::set<std::string, std::less<>> packed;
   for (const auto& tensor : source.files.tensors)
     if (tensor.layout) packed.insert(tensor.name);
-  return std::ranges::count_if(changed_weights(loras, source.kind), [&](const auto& name) {
+  return std::ranges::count_if(changed_weights(loras, source), [&](const auto& name) {
     return packed.contains(source.renaming.origins.at(name).source);
   });
 }
@@ -205,21 +208,26 @@ std::vector<std::string> models_of(const weights::LoraFile& file) {
   return names;
 }
 
+const std::vector<weights::LoraDelta>& deltas_of(const Lora& lora, PartKind part) {
+  return part == PartKind::transformer ? lora.transformer : lora.text_encoder;
+}
+
 void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source,
            const std::optional<quant::Target>& target) {
   if (source.kind == PartKind::vae) return;
+  // Rounded before LoRAs come on top, so that these meet the weights that `klein save` writes.
+  if (source.difference) weights::merge(map, below(source.prefix, source.difference->deltas));
   std::vector<weights::LoraDelta> scaled;
   for (const auto& lora : loras)
-    for (auto delta : deltas_of(lora, source.kind)) {
-      if (!delta.weight.starts_with(source.prefix)) continue;
-      delta.weight.erase(0, source.prefix.size());
+    for (auto& delta : below(source.prefix, deltas_of(lora, source.kind))) {
       delta.scale *= lora.scale;
       scaled.push_back(std::move(delta));
     }
   weights::merge(map, scaled);
   if (!target) return;
-  for (const auto& delta : scaled) {
-    const auto entry = map.find(delta.weight);
+  for (const auto& name : changed_weights(loras, source)) {
+    if (!name.starts_with(source.prefix)) continue;
+    const auto entry = map.find(name.substr(source.prefix.size()));
     if (entry == map.end()) continue;
     const auto* dense = std::get_if<mx::array>(&entry->second);
     if (dense != nullptr && weights::can_quantize(*target, dense->shape(1)))
@@ -227,11 +235,13 @@ void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSo
   }
 }
 
-std::set<std::string> changed_weights(const std::vector<Lora>& loras, PartKind part) {
+std::set<std::string> changed_weights(const std::vector<Lora>& loras, const PartSource& source) {
   std::set<std::string> names;
-  if (part == PartKind::vae) return names;
+  if (source.kind == PartKind::vae) return names;
+  if (source.difference)
+    for (const auto& delta : source.difference->deltas) names.insert(delta.weight);
   for (const auto& lora : loras)
-    for (const auto& delta : deltas_of(lora, part)) names.insert(delta.weight);
+    for (const auto& delta : deltas_of(lora, source.kind)) names.insert(delta.weight);
   return names;
 }
 

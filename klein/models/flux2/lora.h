@@ -43,13 +43,18 @@ Lora read_lora(const std::filesystem::path& path, double scale, const Checkpoint
 /// Thread   one; the one that read the file
 std::vector<std::string> models_of(const weights::LoraFile& file);
 
-/// Adds LoRAs to the weights of one part, or of one block of it; see weights::merge. What they
-/// changed is packed where there is a target, so that it is never dense all at once.
+/// What a LoRA adds to the transformer or the text encoder.
+const std::vector<weights::LoraDelta>& deltas_of(const Lora& lora, PartKind part);
+
+/// Adds what belongs to a part, its Difference, and then LoRAs to the weights of one part, or of
+/// one block of it; see weights::merge. What they changed is packed where there is a target, so
+/// that it is never dense all at once.
 void merge(weights::WeightMap& map, const std::vector<Lora>& loras, const PartSource& source,
            const std::optional<quant::Target>& target);
 
-/// Names of the weights of one part that LoRAs change: those are dense once they are loaded.
-std::set<std::string> changed_weights(const std::vector<Lora>& loras, PartKind part);
+/// Names of the weights of one part that its Difference or LoRAs change: those are dense once they
+/// are loaded.
+std::set<std::string> changed_weights(const std::vector<Lora>& loras, const PartSource& source);
 
 /// The LoRAs' own warnings, and what merging them does to packed weights that are not packed anew.
 std::vector<std::string> lora_warnings(const Checkpoint& checkpoint, const LoadOptions& options);

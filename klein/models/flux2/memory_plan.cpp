@@ -33,11 +33,11 @@ bool on_cpu() {
 class PartMeter {
  public:
   PartMeter(const PartSource& source, const LoadOptions& options)
-      : source_(source), options_(options), target_(target_of(source.kind, options)) {
+      : source_(source),
+        options_(options),
+        target_(target_of(source.kind, options)),
+        changed_(changed_weights(options.loras, source)) {
     for (const auto& tensor : source.files.tensors) tensors_[tensor.name] = &tensor;
-    for (const auto& lora : options.loras)
-      for (const auto* deltas : {&lora.transformer, &lora.text_encoder})
-        for (const auto& delta : *deltas) changed_.insert(delta.weight);
   }
 
   /// Sorts the tensors into blocks: those below `lists[i]` and a number, lists one after the other.
@@ -105,7 +105,7 @@ class PartMeter {
   const std::optional<quant::Target>& target_;
   const std::optional<quant::Target> fp8_ = quant::parse_target("fp8");
   std::unordered_map<std::string_view, const weights::StoredTensor*> tensors_;
-  std::set<std::string, std::less<>> changed_;  ///< By LoRAs, under the model's names.
+  std::set<std::string> changed_;  ///< By LoRAs, under the model's names.
   std::uint64_t packing_ = 0;
 };
 

@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include "klein/core/error.h"
+#include "klein/models/flux2/difference.h"
 
 namespace klein::flux2 {
 namespace {
@@ -36,6 +37,7 @@ PartSource empty_like(const PartSource& whole) {
   part.convention = whole.convention;
   part.path = whole.path;
   part.prefix = whole.prefix;
+  part.difference = whole.difference;
   part.config = whole.config;
   part.files.path = whole.files.path;
   part.files.saved_by = whole.files.saved_by;
@@ -89,6 +91,7 @@ std::vector<PartSource> open_parts(const weights::WeightFiles& files) {
 }
 
 PartSource open_part(const fs::path& path, PartKind kind) {
+  if (kind != PartKind::vae && holds_difference(path)) return open_difference(path, kind);
   std::error_code error;
   const bool in_folder = fs::is_directory(path, error);
   auto sources = open_parts(in_folder ? weights::WeightFiles::open_folder(path)

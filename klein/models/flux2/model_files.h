@@ -5,10 +5,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "klein/io/file.h"
 #include "klein/models/flux2/contents.h"
 #include "klein/models/flux2/registry.h"
+#include "klein/weights/lora.h"
 #include "klein/weights/stored_tensor.h"
 
 namespace klein::flux2 {
@@ -32,6 +34,12 @@ struct ModelFiles {
   std::function<std::optional<std::filesystem::path>(const std::string& part)> fetch = {};
 };
 
+/// What is added to weights from elsewhere, for a folder that holds a LoRA instead of weights.
+struct Difference {
+  std::filesystem::path base;              ///< The folder of the weights.
+  std::vector<weights::LoraDelta> deltas;  ///< Under the names of the whole part.
+};
+
 /// One network of a model: its weight files, and how their names become the model's.
 struct PartSource {
   PartKind kind = PartKind::transformer;
@@ -43,6 +51,9 @@ struct PartSource {
   weights::Shapes shapes;  ///< Under the model's names.
   std::string prefix;      ///< What child() took off these names: "transformer_blocks.3.".
 
+  /// Merged when the weights are loaded, before anything else (lora.h).
+  std::optional<Difference> difference = {};
+
   /// The tensors of one child, under their names inside it; its name ends with a dot.
   PartSource child(std::string_view name) const;
 
@@ -53,9 +64,11 @@ struct PartSource {
   void advise(io::Advice advice) const noexcept;
 };
 
-/// Opens the part `kind` in a file or in a folder of its own.
+/// Opens the part `kind` in a file or in a folder of its own, which may hold a LoRA that stands for
+/// the weights (difference.h).
 ///
-/// Errors   as weights::WeightFiles and find_parts; Error(format) when the files hold another part
+/// Errors   as weights::WeightFiles, find_parts and open_difference; Error(format) when the files
+///          hold another part
 PartSource open_part(const std::filesystem::path& path, PartKind kind);
 
 /// Every part that these files hold. Errors as find_parts.

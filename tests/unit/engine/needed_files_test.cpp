@@ -64,6 +64,29 @@ TEST_SUITE("engine/needed_files") {
                 "vae/diffusion_pytorch_model.safetensors"});
   }
 
+  TEST_CASE("a LoRA instead of weights is needed with the weights that it is added to") {
+    auto files = kDiffusers;
+    files.erase("transformer/diffusion_pytorch_model.safetensors");
+    files.erase("transformer/diffusion_pytorch_model.fp16.safetensors");
+    files["transformer/adapter_model.safetensors"] = "";
+    files["base/model.safetensors"] = "";
+    const auto needed = [&](const char* base) {
+      files["transformer/adapter_config.json"] =
+          std::string(R"({"base_model_name_or_path": ")") + base + "\"}";
+      return needed_files(Tree(files), {"transformer"});
+    };
+    CHECK(needed("../base") ==
+          Names{"base/model.safetensors", "model_index.json", "transformer/adapter_config.json",
+                "transformer/adapter_model.safetensors", "transformer/config.json"});
+    CHECK(std::string(error_of([&] { needed("../none"); }).what()) ==
+          "expected none/*.safetensors in the model, found none: org/x");
+    for (const char* base : {"../../demo/transformer", "/base", "./", "../transformer", ""})
+      CHECK(std::string(error_of([&] { needed(base); }).what()) ==
+            std::string("expected base_model_name_or_path to be a folder of weights beside "
+                        "transformer, got \"") +
+                base + "\": org/x/transformer/adapter_config.json");
+  }
+
   TEST_CASE("one part can be had alone") {
     CHECK(needed_files(Tree(kDiffusers), {"vae"}) ==
           Names{"model_index.json", "vae/config.json", "vae/diffusion_pytorch_model.safetensors"});
