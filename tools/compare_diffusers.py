@@ -26,6 +26,20 @@ NEEDED = "torch, diffusers, transformers, accelerate, safetensors, numpy and Pil
 MODULES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "PIL")
 
 
+def load(diffusers, model, **options):
+    """The pipeline of a model. Its transformer may be a LoRA, which is then merged into the weights that it names (needs peft)."""
+    adapter = model / "transformer/adapter_config.json"
+    if not adapter.exists():
+        return diffusers.Flux2KleinPipeline.from_pretrained(model, **options)
+    base = adapter.parent / json.loads(adapter.read_text())["base_model_name_or_path"]
+    transformer = diffusers.Flux2Transformer2DModel.from_pretrained(base, **options)
+    pipe = diffusers.Flux2KleinPipeline.from_pretrained(model, transformer=transformer, **options)
+    pipe.load_lora_weights(adapter.parent, weight_name="adapter_model.safetensors")
+    pipe.fuse_lora()
+    pipe.unload_lora_weights()
+    return pipe
+
+
 class Drawer:
     """The pipeline, and klein's results beside it."""
 
@@ -41,8 +55,7 @@ class Drawer:
         self.device = "cuda" if options.device == "cuda" and torch.cuda.is_available() else "cpu"
         self.program = f"diffusers {diffusers.__version__}, transformers {transformers.__version__}, torch {torch.__version__}"
         index = json.loads((options.model / "model_index.json").read_text())
-        self.pipe = diffusers.Flux2KleinPipeline.from_pretrained(options.model, dtype=getattr(torch, options.dtype),
-                                                                 local_files_only=True).to(self.device)
+        self.pipe = load(diffusers, options.model, dtype=getattr(torch, options.dtype), local_files_only=True).to(self.device)
         self.pipe.set_progress_bar_config(disable=True)
         self.settings = {"height": options.height, "width": options.width, "num_inference_steps": options.steps,
                          "latents": load_file(options.noise)["latents"], "output_type": "pil",
