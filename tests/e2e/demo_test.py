@@ -1,4 +1,4 @@
-"""The demo model draws what diffusers draws with it (reference/demo_pictures.py), and quickly enough."""
+"""The demo models draw what diffusers draws with them (reference/demo_pictures.py), and quickly enough."""
 
 import json
 import os
@@ -26,9 +26,10 @@ class Demo(unittest.TestCase):
             out = Path(folder) / "picture.png"
             references = [str(FIXTURES / name) for name in case.get("references", [])]
             what = ["edit", case["prompt"], "--image-paths", *references] if references else ["generate", case["prompt"]]
-            size = [word for side in ("width", "height") if side in case for word in (f"--{side}", str(case[side]))]
+            flags = [word for name in ("width", "height", "steps", "guidance", "negative_prompt") if name in case
+                     for word in ("--" + name.replace("_", "-"), str(case[name]))] + list(flags)
             subprocess.run(
-                [os.environ["KLEIN_PROGRAM"], *what, "--model", str(ROOT / "models/demo"), *size,
+                [os.environ["KLEIN_PROGRAM"], *what, "--model", str(ROOT / "models" / case.get("model", "demo")),
                  "--seed", str(case["seed"]), "--device", "cpu", "--output", str(out), "--quiet", *flags],
                 check=True)
             return levels(out)
@@ -37,10 +38,12 @@ class Demo(unittest.TestCase):
         # float32: rounding to 8 bits flips here and there. bfloat16: diffusers' own is up to 0.70 in the mean and 31 at most
         # away from its float32 with these weights (five pictures).
         for precision, mean, largest, least in (("float32", 0.01, 1, 68), ("bfloat16", 1.0, 40, 43)):
-            for case in json.loads((FIXTURES / "cases.json").read_text()):
+            # Of the slow ones with guidance, float32 says more.
+            cases = [c for c in json.loads((FIXTURES / "cases.json").read_text()) if precision == "float32" or "steps" not in c]
+            for case in cases:
                 difference = np.abs(self.draw(case, "--dtype", precision) - levels(FIXTURES / case["picture"]))
                 psnr = 10 * np.log10(255**2 / max(np.square(difference).mean(), 1e-9))
-                print(f"{precision} {case['prompt']}: PSNR {psnr:.1f} dB, mean {difference.mean():.5f}, largest {difference.max()}")
+                print(f"{precision} {case.get('model', 'demo')} {case['prompt']}: PSNR {psnr:.1f} dB, mean {difference.mean():.5f}, largest {difference.max()}")
                 self.assertLessEqual(difference.mean(), mean)
                 self.assertLessEqual(difference.max(), largest)
                 self.assertGreaterEqual(psnr, least)

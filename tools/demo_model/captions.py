@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from scenes import COLOUR_NAMES, COLOURS, SIZE_NAMES, Scene, Subject
 
@@ -100,3 +101,15 @@ def caption(rng: random.Random, scene: Scene, subjects: list[Subject], bare: flo
     if rng.random() < 0.25:
         text = text[0].upper() + text[1:]
     return text + "." if rng.random() < 0.12 else text
+
+
+def open_caption(rng: random.Random, scene: Scene, subjects: list[Subject], bare: float = 0.04) -> str:
+    """A wording for base models: half of them name everything, the others nothing of the background, or it alone."""
+    part = rng.random()
+    if part < 0.5:
+        return caption(rng, replace(scene, named_background=True), subjects, bare)
+    if part < 0.8:
+        return caption(rng, replace(scene, named_background=False), subjects, bare)
+    lead, alone = background_phrase(rng, scene)
+    text = rng.choice((alone, alone, alone, f"something {lead}"))
+    return text[0].upper() + text[1:] if rng.random() < 0.2 else text

@@ -19,6 +19,9 @@ from heldout import draw_references
 from scenes import HERE
 
 
+CASES = ("heldout", "heldout_edits")
+
+
 def draw(program: Path, model: Path, cases: list[dict], chosen, folder: Path, references: Path | None = None, flags=()) -> None:
     """One picture for each chosen case, by its index as the seed."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,12 +39,13 @@ def main() -> None:
     parser.add_argument("program", type=Path, help="build/klein")
     parser.add_argument("--model", type=Path, default=HERE.parents[1] / "models/demo")
     parser.add_argument("--out", type=Path, default=Path("build/demo-eval"), help="a folder, which is emptied first")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES, help="which of the two sets")
     parser.add_argument("--every", type=int, default=1, help="every N-th case only")
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=["--steps", "4"], help="of the program; last [--steps 4]")
     args = parser.parse_args()
     shutil.rmtree(args.out, ignore_errors=True)
     judge, began = Judge(), time.time()
-    for name in ("heldout", "heldout_edits"):
+    for name in args.cases:
         cases, folder, references = json.loads((HERE / f"{name}.json").read_text()), args.out / name, None
         chosen = range(0, len(cases), args.every)
         if "references" in cases[0]:

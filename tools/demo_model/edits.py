@@ -10,12 +10,12 @@ import random
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from captions import caption, colour_word, noun_phrase
+from captions import caption, colour_word, noun_phrase, open_caption
 from scenes import (BACKGROUNDS, CANVAS, COLOURS, DEFAULT_COLOUR, PLACE_NAMES, PLACES, SIZE_NAMES, SIZES, Scene, Sprite, Subject,
                     pair_scene, place_sprite, random_scene, single_scene)
 
 UPRIGHT = (0.0, 0.0)
-KINDS = {"background": 0.21, "replace": 0.20, "move": 0.15, "resize": 0.13, "add": 0.14, "remove": 0.12, "both": 0.05}
+KINDS = {"background": 0.32, "replace": 0.18, "move": 0.12, "resize": 0.14, "add": 0.11, "remove": 0.08, "both": 0.05}
 KINDS_OF_TWO = {"beside": 0.36, "stack": 0.14, "onto": 0.32, "exchange": 0.18}
 
 
@@ -408,10 +408,15 @@ MAKERS = {"background": make_background, "replace": make_replace, "move": make_m
 
 
 def random_edit(rng: random.Random, count: int, subjects: list[Subject], references: int, canvas=(CANVAS, CANVAS),
-                held_out: bool = False, kind: str = "", bare: float = 0.1) -> Edit:
-    """A text to image task (no references) or an edit, from the training or from the held-out combinations."""
+                held_out: bool = False, kind: str = "", bare: float = 0.1, leave_open: bool = False) -> Edit:
+    """A text to image task (no references) or an edit, from the training or from the held-out combinations.
+
+    `leave_open` is for base models: a caption may then name only a part of what its picture shows.
+    """
     if not references:
         scene = random_scene(rng, count, held_out, canvas=canvas)
+        if leave_open:
+            return Edit("draw", [], posed(rng, scene), lambda rng: open_caption(rng, scene, subjects, bare))
         return Edit("draw", [], posed(rng, scene), lambda rng: caption(rng, scene, subjects, bare))
     kinds = KINDS if references == 1 else KINDS_OF_TWO
     while True:

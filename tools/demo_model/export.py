@@ -1,4 +1,7 @@
-"""Write a trained checkpoint as a diffusers folder that Flux2KleinPipeline loads: the same inputs give the same bytes."""
+"""Write a trained checkpoint as a diffusers folder that Flux2KleinPipeline loads: the same inputs give the same bytes.
+
+Beside it (--out FOLDER) lie the variants, which share its parts by links: FOLDER-kv, and with --adapter FOLDER-base.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from networks import TEXT, TEXT_LAYERS, TRANSFORMER, VAE, VARIANTS
+from low_rank import CONFIG, FILE
+from networks import TEXT, TEXT_LAYERS, TRANSFORMER, VAE
 from scenes import COLOUR_NAMES, load_subjects
 from tokens import MAX_TOKENS, PAD, SPECIAL
 
+PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 DIFFUSERS = "0.42.1"
 TRANSFORMERS = "5.17.0"
 
@@ -82,9 +87,29 @@ def licence_text() -> str:
     return "Copyright 2013-2017 Google Inc.\nCopyright Arjen Nienhuis <a.g.nienhuis@gmail.com>\n\n" + "\n".join(body).rstrip() + "\n"
 
 
-def export(vae: Path, weights: Path, tokenizer: Path, out: Path, variant: str) -> None:
+def link(path: Path, target: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def export_variants(out: Path, adapter: Path | None) -> None:
+    """The variants beside an exported model: the kv one is the same weights, the base one's transformer a low-rank difference to them."""
+    for variant in ("kv", "base") if adapter else ("kv",):
+        folder = out.with_name(f"{out.name}-{variant}")
+        write_json(folder / "model_index.json", model_index(variant))
+        for part in PARTS:
+            if part != "transformer" or variant == "kv":
+                link(folder / part, f"../{out.name}/{part}")
+    if adapter:
+        link(folder / "transformer/config.json", f"../../{out.name}/transformer/config.json")
+        save_weights(load_file(adapter / FILE), folder / "transformer" / FILE)
+        shutil.copyfile(adapter / CONFIG, folder / "transformer" / CONFIG)
+
+
+def export(vae: Path, weights: Path, tokenizer: Path, out: Path) -> None:
     """Write all files but the model card."""
-    write_json(out / "model_index.json", model_index(variant))
+    write_json(out / "model_index.json", model_index("distilled"))
     write_json(out / "scheduler" / "scheduler_config.json", scheduler_config())
     write_json(out / "transformer" / "config.json", transformer_config())
     write_json(out / "vae" / "config.json", vae_config())
@@ -110,10 +135,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="folder with transformer and text_encoder .safetensors")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer folder")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--variant", choices=VARIANTS, default="distilled", help="as the weights were trained")
+    parser.add_argument("--adapter", type=Path, help="folder of the base variant's difference")
     args = parser.parse_args()
     torch.manual_seed(0)
-    export(args.vae, args.weights, args.tokenizer, args.out, args.variant)
+    export(args.vae, args.weights, args.tokenizer, args.out)
+    export_variants(args.out, args.adapter)
     size = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())
     print(f"{args.out}: {size / 1e6:.2f} MB")
 

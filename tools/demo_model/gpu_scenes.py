@@ -15,9 +15,10 @@ from sprites import GROWTH, LEAN, PALETTE, PIVOT, SHADES
 from tokens import MAX_TOKENS, PAD, TEMPLATE
 
 
-def build_tasks(count: int, references: int, canvas: tuple[int, int], wordings: int, seed: int, tokenizer_file: Path):
+def build_tasks(count: int, references: int, canvas: tuple[int, int], wordings: int, seed: int, tokenizer_file: Path,
+                leave_open: bool = False):
     """Arrays of random training tasks: rows [N, pictures, 12] and steers [N, pictures, 6] of the target and then the references,
-    token ids [N, wordings, 64] and lengths [N, wordings]."""
+    token ids [N, wordings, 64] and lengths [N, wordings]. With `leave_open` captions name only parts of their pictures."""
     from tokenizers import Tokenizer
 
     tokenizer, subjects, rng = Tokenizer.from_file(str(tokenizer_file)), load_subjects(), random.Random(seed)
@@ -26,7 +27,7 @@ def build_tasks(count: int, references: int, canvas: tuple[int, int], wordings: 
     ids = np.full((count, wordings, MAX_TOKENS), tokenizer.token_to_id(PAD), np.int16)
     lengths = np.zeros((count, wordings), np.int16)
     for i in range(count):
-        task = random_edit(rng, len(subjects), subjects, references, canvas)
+        task = random_edit(rng, len(subjects), subjects, references, canvas, leave_open=leave_open)
         for j, picture in enumerate([task.target, *task.references]):
             rows[i, j], steers[i, j] = picture_row(picture)
         j = 0

@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--wordings", type=int, default=3)
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--open", action="store_true", help="captions that leave something open, for a base model")
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
     began = time.time()
@@ -81,7 +82,7 @@ def main() -> None:
         canvas, references = parse_stream(name)
         chunks = -(-int(count) // args.chunk)
         jobs += [((index + 0.5) / chunks, name, index, (args.chunk, references, canvas, args.wordings,
-                                                       (args.seed * 100 + number) * 1000 + index, args.tokenizer))
+                                                       (args.seed * 100 + number) * 1000 + index, args.tokenizer, args.open))
                  for index in range(chunks)]
     jobs.sort(key=lambda j: j[0])
     args.folder.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,6 @@ VAE = {"block_out_channels": (32, 64, 96, 96), "layers_per_block": 1, "latent_ch
        "sample_size": 256, "mid_block_add_attention": True}
 LATENT_GRID = 16
 
-#: what a transformer is trained for: few steps, references in every step; few steps, references read once; many steps with guidance
-VARIANTS = ("distilled", "kv", "base")
-
 
 def make_vae():
     from diffusers import AutoencoderKLFlux2
@@ -29,21 +26,19 @@ def make_vae():
     return AutoencoderKLFlux2(**VAE)
 
 
-def make_transformer(variant: str = "distilled"):
+def make_transformer():
     """The transformer, with an output of zero and gentle modulations at the start.
 
-    That of the kv variant reads references by themselves, at t = 0, as Flux2KleinKVPipeline sets it up.
+    Its attention is the one that Flux2KleinKVPipeline sets up, which `velocity` uses in both ways of reading references.
     """
     from diffusers import Flux2Transformer2DModel
     from diffusers.models.transformers.transformer_flux2 import Flux2KVAttnProcessor, Flux2KVParallelSelfAttnProcessor
 
     net = Flux2Transformer2DModel(**TRANSFORMER)
-    if variant == "kv":
-        for block in net.transformer_blocks:
-            block.attn.set_processor(Flux2KVAttnProcessor())
-        for block in net.single_transformer_blocks:
-            block.attn.set_processor(Flux2KVParallelSelfAttnProcessor())
-    net.reads_references_once = variant == "kv"
+    for block in net.transformer_blocks:
+        block.attn.set_processor(Flux2KVAttnProcessor())
+    for block in net.single_transformer_blocks:
+        block.attn.set_processor(Flux2KVParallelSelfAttnProcessor())
     nn.init.zeros_(net.proj_out.weight)
     nn.init.zeros_(net.norm_out.linear.weight)
     for part in (net.double_stream_modulation_img, net.double_stream_modulation_txt, net.single_stream_modulation):
@@ -161,16 +156,17 @@ def position_ids(device, height: int = LATENT_GRID, width: int = LATENT_GRID, re
     return image.to(device), text.to(device)
 
 
-def velocity(net, x, text, sigma, ids, references=None):
+def velocity(net, x, text, sigma, ids, references=None, once: bool = False):
     """The transformer's prediction for x [B, tokens, 128]; references [B, R, tokens, 128] are clean.
 
-    They follow it, or with a kv transformer precede it; every step then reads them anew, with the same result as from a cache.
+    They follow it. With `once` they precede it and attend to themselves only, at t = 0, so that a cache could keep what is read of
+    them: the network is diffusers' own in the mode in which Flux2KleinKVPipeline fills its cache.
     """
     count, how = x.shape[1], {}
     parts, places = [x], [ids[0]]
     if references is not None:
         parts.append(references.flatten(1, 2).to(x.dtype))
-        if net.reads_references_once:
+        if once:
             parts, places = parts[::-1], [ids[0][count:], ids[0][:count]]
             how = {"kv_cache_mode": "extract", "num_ref_tokens": parts[0].shape[1]}
     out = net(hidden_states=torch.cat(parts, 1), encoder_hidden_states=text, timestep=sigma, img_ids=torch.cat(places), txt_ids=ids[1],

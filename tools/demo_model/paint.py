@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 
 from gpu_scenes import Renderer, encode_texts
 from latents import Encoder, load_vae
-from networks import VARIANTS, TextEncoder, make_transformer
+from low_rank import merge_adapter
+from networks import TextEncoder, make_transformer
 from sampling import sample
 from scenes import HERE, load_subjects
 from sprites import build_atlas, load_glyphs
@@ -33,12 +34,14 @@ def to_image(picture) -> Image.Image:
 
 
 class Painter:
-    def __init__(self, weights: Path, vae: Path, tokenizer: Path, device, variant: str = "distilled"):
+    def __init__(self, weights: Path, vae: Path, tokenizer: Path, device, adapter: Path | None = None):
         from tokenizers import Tokenizer
 
         self.device = torch.device(device)
-        self.net, self.text = make_transformer(variant), TextEncoder()
+        self.net, self.text = make_transformer(), TextEncoder()
         load_weights(self.net, self.text, weights)
+        if adapter:
+            merge_adapter(self.net, adapter)
         self.net.to(self.device).eval(), self.text.to(self.device).eval()
         self.encoder = Encoder(load_vae(vae, self.device), self.device)
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
@@ -46,8 +49,8 @@ class Painter:
 
     @torch.no_grad()
     def draw(self, prompts: list[str], seeds: list[int], canvas, references=None, steps: int = 4, guidance: float = 1.0,
-             negative: str = ""):
-        """Pictures [B, 3, height, width] in -1..1; references [B, R, 3, height, width]."""
+             negative: str = "", once: bool = False):
+        """Pictures [B, 3, height, width] in -1..1; references [B, R, 3, height, width]; `once` as in `networks.velocity`."""
         grid = (canvas[1] // 16, canvas[0] // 16)
         noise = torch.stack([seeded_noise(s, grid) for s in seeds]).to(self.device)
         tokens = None
@@ -56,7 +59,7 @@ class Painter:
         with self.encoder.autocast():
             ids, lengths = encode_texts(self.tokenizer, prompts, self.device)
             no_ids, no_lengths = encode_texts(self.tokenizer, [negative] * len(prompts), self.device)
-            clean = sample(self.net, self.text(ids, lengths), noise, grid, tokens, steps, guidance, self.text(no_ids, no_lengths))
+            clean = sample(self.net, self.text(ids, lengths), noise, grid, tokens, steps, guidance, self.text(no_ids, no_lengths), once)
         return self.encoder.decode(clean, *grid)
 
     def references(self, cases: list[dict], canvas):
@@ -93,7 +96,8 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--columns", type=int, default=8)
-    parser.add_argument("--variant", choices=VARIANTS, default="distilled")
+    parser.add_argument("--once", action="store_true", help="read references once, as the kv variant does")
+    parser.add_argument("--adapter", type=Path, help="a low-rank difference to the weights: the base variant's")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--negative", default="", help="the negative prompt, with a guidance above 1")
@@ -101,7 +105,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    painter = Painter(args.weights, args.vae, args.tokenizer, args.device, args.variant)
+    painter = Painter(args.weights, args.vae, args.tokenizer, args.device, args.adapter)
     if args.texts:
         cases = []
         for line in args.texts.read_text().splitlines():
@@ -122,7 +126,7 @@ def main() -> None:
             references = painter.references(mine, canvas) if count else None
             prompts = [c.get("caption") or c["prompt"] for c in mine]
             seeds = [c.get("seed", args.seed + i) for c, i in zip(mine, part)]
-            pictures = painter.draw(prompts, seeds, canvas, references, args.steps, args.guidance, args.negative)
+            pictures = painter.draw(prompts, seeds, canvas, references, args.steps, args.guidance, args.negative, args.once)
             for j, i in enumerate(part):
                 image = to_image(pictures[j])
                 image.save(args.out / f"{i:03d}.png", compress_level=1)

@@ -35,19 +35,19 @@ def steered_noise(steering, tokens: int = LATENT_GRID * LATENT_GRID):
 
 @torch.no_grad()
 def sample(net, text, noise, grid: tuple[int, int] = (LATENT_GRID, LATENT_GRID), references=None, steps: int = 4,
-           guidance: float = 1.0, negative=None):
+           guidance: float = 1.0, negative=None, once: bool = False):
     """Euler steps from noise to clean tokens, in float32 between steps; references [B, R, tokens, 128] of the same grid.
 
-    With a guidance above 1 away from what `negative` (encoded as `text` is) gives.
+    `once` as in `networks.velocity`. With a guidance above 1 away from what `negative` (encoded as `text` is) gives.
     """
     count = 0 if references is None else references.shape[1]
     ids, x = position_ids(noise.device, *grid, count), noise
     sigmas = schedule(steps, noise.shape[1])
     for now, following in zip(sigmas, sigmas[1:]):
         sigma = torch.full((len(x),), now, device=x.device)
-        v = velocity(net, x, text, sigma, ids, references)
+        v = velocity(net, x, text, sigma, ids, references, once)
         if guidance > 1:
-            without = velocity(net, x, negative, sigma, ids, references)
+            without = velocity(net, x, negative, sigma, ids, references, once)
             v = without + guidance * (v - without)
         x = x + (following - now) * v.float()
     return x

@@ -3,8 +3,12 @@
 Every process has streams of its own (a kind of task on one canvas), so that it compiles few sequence lengths; gradients are averaged
 over the processes. A part of every batch sees true pictures with noise, half of it at the four noise levels that the 4-step schedule
 visits; the rest is in the middle of being drawn by the sampler, at all four steps at once, and every step regresses from where the
-sampler really is to the true picture (which is what makes four steps enough).
-Writes transformer.safetensors, text_encoder.safetensors (bfloat16, averaged weights) and train.json. Run alone or under torchrun.
+sampler really is to the true picture (which is what makes four steps enough). References are read in both ways, in every step and once
+for all steps, in turn: one transformer serves both pipelines. Writes transformer.safetensors, text_encoder.safetensors (bfloat16,
+averaged weights) and train.json. Run alone or under torchrun.
+
+With --base a low-rank difference to the weights of --resume is trained instead: without states of the sampler, at noise levels anywhere,
+on captions that leave something open, some of them empty. Writes adapter_model.safetensors and adapter_config.json.
 
 With --piece a run stops after so many seconds and leaves state.pt; the same command again goes on from it, until train.json says
 "finished": true. Rates and averages are those of one long run; every piece draws tasks of its own.
@@ -28,7 +32,8 @@ from tokenizers import Tokenizer
 from gpu_scenes import encode_texts
 from latents import parse_stream
 from muon import Muon, split_parameters
-from networks import VARIANTS, TextEncoder, make_transformer, parameter_count, position_ids, velocity
+from low_rank import add_low_rank, save_adapter
+from networks import TextEncoder, make_transformer, parameter_count, position_ids, velocity
 from parallel import Budget, Group
 from sampling import schedule, steered_noise
 from tokens import MAX_TOKENS
@@ -45,6 +50,11 @@ PLANS = (
     {"256x256+1": (0.7, 0.7), "320x192+1": (0.15, 0.15), "192x320+1": (0.15, 0.15)},
     {"256x256+2": (0.6, 0.6), "384x256+1": (0.2, 0.2), "256x384+1": (0.2, 0.2)},
 )
+#: ends the names of streams whose references are read once
+ONCE = "once"
+#: what every process of a base model trains
+BASE_PLAN = {"256x256+0": (0.5, 0.4), "384x256+0": (0.09, 0.1), "320x192+0": (0.07, 0.08), "256x384+0": (0.07, 0.08), "192x320+0": (0.07, 0.08),
+             "256x256+1": (0.14, 0.18), "256x256+2": (0.06, 0.08)}
 
 
 def arguments() -> argparse.Namespace:
@@ -53,8 +63,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resume", type=Path, help="a folder with transformer.safetensors and text_encoder.safetensors, or a model")
-    parser.add_argument("--variant", choices=VARIANTS, default="distilled",
-                        help="kv: references attend to themselves only, at t = 0; base: --own 0, no steps of the short schedule, empty prompts")
+    parser.add_argument("--base", action="store_true", help="train the base model's difference to --resume; needs it, and has no --own")
+    parser.add_argument("--rank", type=int, default=32, help="of that difference")
     parser.add_argument("--seconds", type=float, default=0, help="stop after this time, compiling included (0: no limit)")
     parser.add_argument("--piece", type=float, default=0, help="pause after this time, to go on when run again (0: run to the end)")
     parser.add_argument("--steps", type=int, default=0, help="stop after this many steps (0: no limit)")
@@ -70,43 +80,38 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--compile-only", metavar="STREAM", help="compile for a stream into the compiler's cache and stop")
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
-    if args.variant == "base":
+    if args.base:
         args.own = 0.0
     return args
 
 
-def plan_of(rank: int, processes: int) -> dict[str, tuple[float, float]]:
+def plan_of(rank: int, processes: int, base: bool) -> dict[str, tuple[float, float]]:
     """The streams of a process, the plans shared out among the processes; shares sum to 1."""
+    if base:
+        return BASE_PLAN
     mine = [p for i, p in enumerate(PLANS) if i % processes == rank % processes] or [PLANS[rank % len(PLANS)]]
     return {name: (a / len(mine), b / len(mine)) for p in mine for name, (a, b) in p.items()}
 
 
-def order_of(plan: dict[str, tuple[float, float]], length: int = 60) -> list[str]:
+def order_of(shares: dict[str, float], length: int = 100) -> list[str]:
     """Streams in turn, each as often as its share says and evenly spread."""
-    done, order = dict.fromkeys(plan, 0.0), []
+    done, order = dict.fromkeys(shares, 0.0), []
     for step in range(length):
-        name = max(plan, key=lambda n: plan[n][0] * (step + 1) - done[n])
+        name = max(shares, key=lambda n: shares[n] * (step + 1) - done[n])
         done[name] += 1
         order.append(name)
     return order
 
 
-class Stream:
-    """Cached tasks of one kind on one canvas, and those that the sampler is in the middle of."""
+class Tasks:
+    """Cached tasks of one kind on one canvas."""
 
-    def __init__(self, name: str, capacity: int, args, device, nothing):
-        self.name, self.device = name, device
-        self.base, self.nothing = args.variant == "base", nothing
+    def __init__(self, name: str, capacity: int, device):
         (width, height), self.references = parse_stream(name)
-        grid = (height // 16, width // 16)
-        self.count, self.length = grid[0] * grid[1], 0
-        self.batch = max(8, int(args.tokens / (MAX_TOKENS + self.count * (1 + self.references))) // 8 * 8)
-        self.own = int(self.batch * args.own) // 4 * 4
-        self.ids = position_ids(device, *grid, self.references)
-        self.levels = torch.tensor(schedule(4, self.count), device=device, dtype=torch.float32)
+        self.grid, self.device = (height // 16, width // 16), device
+        self.count, self.length = self.grid[0] * self.grid[1], 0
         self.tokens = torch.empty(capacity, 1 + self.references, self.count, 128, dtype=torch.bfloat16, device=device)
         self.captions, self.lengths, self.steering = None, None, torch.empty(capacity, 4, device=device)
-        self.state, self.turn, self.steps_done = None, 0, 0
 
     def add(self, chunk: dict) -> None:
         """Append a chunk, as far as there is room."""
@@ -120,6 +125,11 @@ class Stream:
             store[part] = chunk[name][:size].to(self.device, non_blocking=True)
         self.length += size
 
+    def pick(self, size: int):
+        """Indices of tasks and of their wordings."""
+        return (torch.randint(self.length, (size,), device=self.device),
+                torch.randint(self.captions.shape[1], (size,), device=self.device))
+
     def noise(self, index):
         """Noise for tasks: it steers pictures drawn from text, and says nothing in edits."""
         if self.references:
@@ -130,30 +140,37 @@ class Stream:
         s = sigma[:, None, None]
         return (1 - s) * self.tokens[index, 0].float() + s * self.noise(index)
 
-    def pick(self, size: int):
-        """Indices of tasks and of their wordings."""
-        return (torch.randint(self.length, (size,), device=self.device),
-                torch.randint(self.captions.shape[1], (size,), device=self.device))
+
+class Stream:
+    """Training on tasks: batches of them, and those that the sampler is in the middle of. With `once` their references are read once."""
+
+    def __init__(self, tasks: Tasks, once: bool, args, nothing):
+        self.tasks, self.once, self.device, self.base, self.nothing = tasks, once, tasks.device, args.base, nothing
+        self.batch = max(8, int(args.tokens / (MAX_TOKENS + tasks.count * (1 + tasks.references))) // 8 * 8)
+        self.own = int(self.batch * args.own) // 4 * 4
+        self.ids = position_ids(self.device, *tasks.grid, tasks.references)
+        self.levels = torch.tensor(schedule(4, tasks.count), device=self.device, dtype=torch.float32)
+        self.state, self.turn, self.steps_done = None, 0, 0
 
     def draw(self):
         """A batch: indices, wordings, noise levels and noisy tokens; first those on the sampler's own states."""
         quarter, device = self.own // 4, self.device
         if self.state is None and self.own:
-            index, wording = self.pick(self.own)
+            index, wording = self.tasks.pick(self.own)
             level = torch.arange(4, device=device).repeat_interleave(quarter)
-            self.state = [index, wording, level, self.noisy(index, self.levels[level])]
+            self.state = [index, wording, level, self.tasks.noisy(index, self.levels[level])]
         elif self.own:
             fresh = slice(self.turn * quarter, (self.turn + 1) * quarter)
-            index, wording = self.pick(quarter)
-            for store, value in zip(self.state, (index, wording, torch.zeros_like(index), self.noise(index))):
+            index, wording = self.tasks.pick(quarter)
+            for store, value in zip(self.state, (index, wording, torch.zeros_like(index), self.tasks.noise(index))):
                 store[fresh] = value
         size = self.batch - self.own
-        index, wording = self.pick(size)
+        index, wording = self.tasks.pick(size)
         stretch = torch.exp(torch.rand(size, device=device) * 0.5 + 1.55)
         anywhere = stretch / (stretch + 1 / torch.rand(size, device=device).clamp(1e-3, 1) - 1)
         exact = self.levels[torch.randint(4, (size,), device=device)]
         sigma = anywhere if self.base else torch.where(torch.rand(size, device=device) < 0.5, exact, anywhere)
-        batch = [index, wording, sigma, self.noisy(index, sigma)]
+        batch = [index, wording, sigma, self.tasks.noisy(index, sigma)]
         if self.own:
             mine = [self.state[0], self.state[1], self.levels[self.state[2]], self.state[3]]
             batch = [torch.cat(pair) for pair in zip(mine, batch)]
@@ -170,7 +187,7 @@ class Stream:
 
     def prompts(self, index, wording):
         """Token ids and lengths; of a base model some are empty."""
-        ids, lengths = self.captions[index, wording].long(), self.lengths[index, wording].long()
+        ids, lengths = self.tasks.captions[index, wording].long(), self.tasks.lengths[index, wording].long()
         if self.base:
             gone = torch.rand(len(index), device=self.device) < DROPPED
             ids, lengths = torch.where(gone[:, None], self.nothing[0], ids), torch.where(gone, self.nothing[1], lengths)
@@ -179,11 +196,11 @@ class Stream:
     def loss(self, net, encoder, autocast):
         """(mean squared error of the velocity towards the true pictures, that on the sampler's own states, the rest's)."""
         index, wording, sigma, x = self.draw()
-        references = self.tokens[index, 1:] if self.references else None
+        references = self.tasks.tokens[index, 1:] if self.tasks.references else None
         with autocast():
             text = encoder(*self.prompts(index, wording))
-            v = velocity(net, x, text, sigma, self.ids, references).float()
-        errors = (v - (x - self.tokens[index, 0].float()) / sigma[:, None, None]).square().mean((1, 2))
+            v = velocity(net, x, text, sigma, self.ids, references, self.once).float()
+        errors = (v - (x - self.tasks.tokens[index, 0].float()) / sigma[:, None, None]).square().mean((1, 2))
         self.advance(v.detach())
         kept = errors.detach()
         return errors.mean(), kept[:self.own].mean(), kept[self.own:].mean()
@@ -191,27 +208,27 @@ class Stream:
     def warm_up(self, net, encoder, autocast) -> None:
         """Compile forward and backward passes on made-up data."""
         b, device = self.batch, self.device
-        references = torch.zeros(b, self.references, self.count, 128, device=device, dtype=torch.bfloat16) if self.references else None
+        references = torch.zeros(b, self.tasks.references, self.tasks.count, 128, device=device, dtype=torch.bfloat16) if self.tasks.references else None
         with autocast():
             text = encoder(torch.zeros(b, MAX_TOKENS, dtype=torch.long, device=device), torch.full((b,), 20, device=device))
-            v = velocity(net, torch.zeros(b, self.count, 128, device=device), text, torch.ones(b, device=device), self.ids, references)
+            v = velocity(net, torch.zeros(b, self.tasks.count, 128, device=device), text, torch.ones(b, device=device), self.ids, references, self.once)
         v.float().square().mean().backward()
 
 
 class Feeder:
     """The process that encodes this process's tasks, and the streams that they go into."""
 
-    def __init__(self, args, group: Group, streams: dict[str, Stream], pieces: int):
+    def __init__(self, args, group: Group, tasks: dict[str, Tasks], pieces: int):
         self.folder = Path(tempfile.mkdtemp(prefix=f"latents_{group.rank}_", dir="/dev/shm" if Path("/dev/shm").exists() else None))
-        self.streams = streams
+        self.tasks = tasks
         command = [sys.executable, str(HERE / "latents.py"), str(self.folder), "--vae", str(args.vae), "--tokenizer", str(args.tokenizer),
                    "--workers", str(args.workers), "--chunk", str(args.chunk),
                    "--device", str(group.device), "--seed", str((args.seed + 1000 * pieces) * 50 + group.rank), "--streams"]
-        self.process = subprocess.Popen(command + [f"{n}:{len(s.tokens)}" for n, s in streams.items()])
+        self.process = subprocess.Popen(command + [f"{n}:{len(t.tokens)}" for n, t in tasks.items()] + ["--open"] * args.base)
 
     def poll(self) -> None:
         for file in sorted(self.folder.glob("*.pt"), key=lambda f: f.stat().st_mtime):
-            self.streams[file.stem.rsplit("_", 1)[0]].add(torch.load(file))
+            self.tasks[file.stem.rsplit("_", 1)[0]].add(torch.load(file))
             file.unlink()
 
     def close(self) -> None:
@@ -220,8 +237,8 @@ class Feeder:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def fill_all(self) -> None:
-        """Wait until every stream has something."""
-        while any(s.length == 0 for s in self.streams.values()):
+        """Wait until there are tasks of every kind."""
+        while any(t.length == 0 for t in self.tasks.values()):
             if self.process.poll() not in (None, 0):
                 raise SystemExit("the encoding process failed")
             self.poll()
@@ -272,33 +289,51 @@ def save(args, group: Group, names, average, record: dict) -> None:
     if not group.first:
         return
     args.out.mkdir(parents=True, exist_ok=True)
-    for prefix in ("transformer", "text_encoder"):
+    if args.base:
+        save_adapter({n.removeprefix("transformer."): a for n, a in zip(names, average)}, args.out, "../../demo/transformer")
+    for prefix in () if args.base else ("transformer", "text_encoder"):
         tensors = {n.removeprefix(prefix + "."): a.bfloat16().contiguous() for n, a in zip(names, average) if n.startswith(prefix + ".")}
         save_file(tensors, args.out / f"{prefix}.safetensors")
     (args.out / "train.json").write_text(json.dumps(record) + "\n")
 
 
+def make_streams(args, plan: dict[str, tuple[float, float]], device) -> tuple[dict[str, Tasks], dict[str, Stream], dict[str, float]]:
+    """The tasks that a process caches, the streams that it trains on them, and the streams' shares of its steps."""
+    nothing = encode_texts(Tokenizer.from_file(str(args.tokenizer)), [""], device)
+    tasks, streams, shares = {}, {}, {}
+    for name, (steps, pictures) in plan.items():
+        wanted = args.pictures * pictures / (1 + parse_stream(name)[1])
+        tasks[name] = Tasks(name, max(1, -(-int(wanted) // args.chunk)) * args.chunk, device)
+        ways = (False, True) if tasks[name].references and not args.base else (False,)
+        for once in ways:
+            key = name + ONCE * once
+            streams[key], shares[key] = Stream(tasks[name], once, args, nothing), steps / len(ways)
+    return tasks, streams, shares
+
+
 def main() -> None:
     args, began = arguments(), time.time()
     group = Group(args.device)
-    plan = plan_of(group.rank, group.size) if not args.compile_only else {args.compile_only: (1.0, 0.0)}
-    pieces, streams = Pieces(args, group.device), {}
-    nothing = encode_texts(Tokenizer.from_file(str(args.tokenizer)), [""], group.device)
-    for name, (_, share) in plan.items():
-        tasks = args.pictures * share / (1 + parse_stream(name)[1])
-        streams[name] = Stream(name, max(1, -(-int(tasks) // args.chunk)) * args.chunk, args, group.device, nothing)
-    shapes = list({(s.batch, len(s.ids[0])): n for n, s in reversed(streams.items())}.values())[::-1]
+    plan = plan_of(group.rank, group.size, args.base) if not args.compile_only else {args.compile_only.removesuffix(ONCE): (1.0, 0.0)}
+    pieces = Pieces(args, group.device)
+    tasks, streams, shares = make_streams(args, plan, group.device)
+    shapes = list({(s.batch, len(s.ids[0]), s.once): n for n, s in reversed(streams.items())}.values())[::-1]
+    if args.compile_only:
+        shapes = [args.compile_only]
     helpers = [] if args.no_compile or args.compile_only else [
         subprocess.Popen([sys.executable, *sys.argv, "--compile-only", name]) for name in shapes[1:]]
-    feeder = None if args.compile_only else Feeder(args, group, streams, pieces.state["pieces"])
+    feeder = None if args.compile_only else Feeder(args, group, tasks, pieces.state["pieces"])
     if not args.compile_only:
         group.start()
     torch.manual_seed(args.seed)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch._dynamo.config.cache_size_limit = 64
-    net, encoder = make_transformer(args.variant), TextEncoder()
+    net, encoder = make_transformer(), TextEncoder()
     if args.resume:
         load_weights(net, encoder, args.resume)
+    if args.base:
+        add_low_rank(net, args.rank)
+        encoder.requires_grad_(False)
     net.to(group.device), encoder.to(group.device)
     if group.started:
         group.same_start([net, encoder])
@@ -307,12 +342,12 @@ def main() -> None:
     def autocast():
         return torch.autocast(group.device.type, torch.bfloat16, enabled=group.device.type == "cuda")
 
-    named = [("transformer." + n, p) for n, p in net.named_parameters()] + \
-            [("text_encoder." + n, p) for n, p in encoder.named_parameters()]
+    named = [(prefix + n, p) for prefix, module in (("transformer.", net), ("text_encoder.", encoder))
+             for n, p in module.named_parameters() if p.requires_grad]
     names, parameters = [n for n, _ in named], [p for _, p in named]
     for p in parameters:
         p.grad = torch.zeros_like(p)
-    matrices, rest = split_parameters(named)
+    matrices, rest = ([], parameters) if args.base else split_parameters(named)
     muon = Muon(matrices)
     adam = torch.optim.AdamW(rest, args.rate / 10, betas=(0.9, 0.98), weight_decay=0.0, fused=group.device.type == "cuda")
     average = [p.detach().clone() for p in parameters]
@@ -331,7 +366,7 @@ def main() -> None:
     group.say(f"{parameter_count(net):.2f} + {parameter_count(encoder):.2f} M parameters; started by {time.time() - began:.0f} s")
     left = max(1.0, args.seconds - pieces.state["seconds"] - (time.time() - began)) if args.seconds else 0.0
     budget = Budget(group, args.steps, group.agree(left), began + args.piece if args.piece else 0.0, pieces.state["step"], pieces.state["fraction"])
-    order, losses, saved = order_of(plan), {}, time.time()
+    order, losses, saved = order_of(shares), {}, time.time()
     while budget.advance():
         name = order[budget.step % len(order)]
         loss, own, plain = streams[name].loss(fast_net, fast_encoder, autocast)
@@ -356,9 +391,9 @@ def main() -> None:
         if time.time() - saved > 100:
             save(args, group, names, average, {"steps": budget.step, "finished": False})
             saved = time.time()
-    record = {"variant": args.variant, "steps": budget.step, "seconds": round(pieces.state["seconds"] + time.time() - began, 1),
+    record = {"base": args.base, "steps": budget.step, "seconds": round(pieces.state["seconds"] + time.time() - began, 1),
               "pieces": pieces.state["pieces"] + 1, "processes": group.size, "seed": args.seed, "tokens": args.tokens * group.size,
-              "tasks": {n: s.length for n, s in streams.items()}, "finished": not budget.paused}
+              "tasks": {n: t.length for n, t in tasks.items()}, "finished": not budget.paused}
     save(args, group, names, average, record)
     if args.piece and group.first:
         pieces.keep(parameters, average, muon, adam, budget, began)
