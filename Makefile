@@ -78,6 +78,9 @@ gallery: build
 demo-eval: build
 	@$(setup) --test
 	@$(venv)/bin/python -B tools/demo_model/demo_eval.py $(program)
+	@$(venv)/bin/python -B tools/demo_model/demo_eval.py $(program) --model models/demo-kv --cases heldout_edits --out build/demo-eval-kv
+	@$(venv)/bin/python -B tools/demo_model/demo_eval.py $(program) --model models/demo-base --cases heldout --every 6 \
+		--out build/demo-eval-base --flags --steps 20 --guidance 2
 
 format:
 	@tools/setup.sh --test

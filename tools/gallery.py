@@ -52,7 +52,7 @@ class Command:
             return [self.prompt] * len(self.outputs)
         if varied == "--seed":
             return [f"--seed {seed}" for seed in self.flags["--seed"]]
-        return [f"{varied} {' '.join(self.flags[varied])}"]
+        return [f"{varied} {' '.join(self.flags[varied])}" if varied in self.flags else f"no {varied}"]
 
 
 class Cell:
@@ -129,7 +129,8 @@ def varied_flag(commands):
     """The flag in which commands with one prompt differ; nothing where their prompts do."""
     if len({c.prompt for c in commands}) > 1:
         return ""
-    different = [f for f in commands[0].flags if f != "--output" and len({tuple(c.flags.get(f, ())) for c in commands}) > 1]
+    flags = dict.fromkeys(f for c in commands for f in c.flags)
+    different = [f for f in flags if f != "--output" and len({tuple(c.flags.get(f, ())) for c in commands}) > 1]
     return different[0] if different else "--seed"
 
 
