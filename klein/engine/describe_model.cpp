@@ -242,6 +242,8 @@ class Describer {
   void describe_complete(const flux2::Checkpoint& checkpoint) {
     checkpoint.expect_fitting_weights();
     tell_variant(checkpoint.variant, checkpoint.variant_source);
+    result_.default_steps = checkpoint.default_steps();
+    result_.default_guidance = checkpoint.default_guidance();
     result_.warnings = checkpoint.warnings;
     const auto peak =
         flux2::expected_peak(checkpoint, load_options(options_), kPictureSide, kPictureSide);

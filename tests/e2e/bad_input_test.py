@@ -95,6 +95,9 @@ class Models(ProgramTest):
     def test_json_of_the_wrong_shape(self):
         for name, text in (("model_index.json", "[]"), ("model_index.json", "{"), ("model_index.json", ""),
                            ("model_index.json", '{"_class_name": "StableDiffusionPipeline"}'),
+                           ("model_index.json", '{"_class_name": "Flux2KleinPipeline", "num_inference_steps": 0}'),
+                           ("model_index.json", '{"_class_name": "Flux2KleinPipeline", "guidance_scale": "high"}'),
+                           ("model_index.json", '{"_class_name": "Flux2KleinPipeline", "guidance_scale": 1e9}'),
                            ("model_index.json", "[" * 100_000), ("transformer/config.json", '{"num_layers": "two"}'),
                            ("transformer/config.json", '{"num_layers": -1}'), ("vae/config.json", "null"),
                            ("scheduler/scheduler_config.json", '{"shift": []}'),

@@ -74,25 +74,25 @@ class Demo(ProgramTest):
         self.assertIn(str(DEMO), self.klein("models", env=self.environment).stdout)
 
     def test_its_variants_are_listed_and_drawn_with_by_their_names(self):
-        index = json.loads((DEMO / "model_index.json").read_text())
-        facts = {"demo": {}, "demo-kv": {"_class_name": "Flux2KleinKVPipeline"}, "demo-base": {"is_distilled": False}}
-        for name, own in facts.items():
-            (self.folder / name).mkdir()
-            (self.folder / name / "model_index.json").write_text(json.dumps(index | own))
-            for part in ("scheduler", "text_encoder", "tokenizer", "transformer", "vae"):
-                (self.folder / name / part).symlink_to(DEMO / part)
-        environment = support.environment(KLEIN_MODELS=str(self.folder))
-        models = json.loads(self.klein("models", "--json", env=environment).stdout)[:3]
-        self.assertEqual([(model["name"], model["kind"], model["default_steps"], model["folder"]) for model in models],
-                         [("demo", "distilled", 4, str(self.folder / "demo")), ("demo-kv", "kv", 4, str(self.folder / "demo-kv")),
-                          ("demo-base", "base", 50, str(self.folder / "demo-base"))])
-        table = self.klein("models", env=environment).stdout
-        self.assertIn(f"demo-kv        kv                 -  complete  {self.folder / 'demo-kv'}\n", table)
+        models = json.loads(self.klein("models", "--json", env=self.environment).stdout)[:3]
+        self.assertEqual([(m["name"], m["kind"], m["default_steps"], m["default_guidance"], m["folder"]) for m in models],
+                         [("demo", "distilled", 4, 1, str(DEMO)), ("demo-kv", "kv", 4, 1, str(DEMO.parent / "demo-kv")),
+                          ("demo-base", "base", 20, 2, str(DEMO.parent / "demo-base"))])
+        table = self.klein("models", env=self.environment).stdout
+        self.assertIn(f"demo-kv        kv                 -  complete  {DEMO.parent / 'demo-kv'}\n", table)
         small = ("--width", 64, "--height", 64, "--steps", 1, "--overwrite")
-        for name in facts:
-            self.assertEqual(self.generate("a fox", "-m", name, *small, env=environment)["model"], name)
-            self.assertIn(str(self.folder / name), self.klein("info", name, env=environment).stdout)
+        for name in ("demo", "demo-kv", "demo-base"):
+            self.assertEqual(self.generate("a fox", "-m", name, *small, env=self.environment)["model"], name)
+            self.assertIn(str(DEMO.parent / name), self.klein("info", name, env=self.environment).stdout)
         self.assert_fails(3, ("generate", "a fox", "-m", "demo-bas"), "found none: demo-bas")
+
+    def test_a_model_may_name_its_own_steps_and_guidance(self):
+        small = ("--width", 64, "--height", 64)
+        report = self.generate("a fox", "-m", "demo-base", *small, env=self.environment)
+        self.assertEqual((report["steps"], report["guidance"]), (20, 2))
+        self.klein("save", "--model", DEMO.parent / "demo-base", "--path", "saved")
+        info = json.loads(self.klein("info", "saved", "--json").stdout)
+        self.assertEqual((info["default_steps"], info["default_guidance"]), (20, 2))
 
     def test_it_is_the_default_and_draws_at_its_own_size(self):
         begin = time.monotonic()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Callable
 
 from captions import caption, colour_word, noun_phrase, open_caption
-from scenes import (BACKGROUNDS, CANVAS, COLOURS, DEFAULT_COLOUR, PLACE_NAMES, PLACES, SIZE_NAMES, SIZES, Scene, Sprite, Subject,
+from scenes import (BACKGROUNDS, CANVAS, COLOURS, PLACE_NAMES, PLACES, SIZE_NAMES, Scene, Sprite, Subject,
                     pair_scene, place_sprite, random_scene, single_scene)
 
 UPRIGHT = (0.0, 0.0)

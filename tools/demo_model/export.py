@@ -30,7 +30,8 @@ def write_json(path: Path, value: dict) -> None:
 
 def model_index(variant: str) -> dict:
     name = "Flux2KleinKVPipeline" if variant == "kv" else "Flux2KleinPipeline"
-    return {"_class_name": name, "_diffusers_version": DIFFUSERS, "is_distilled": variant != "base",
+    own = {"guidance_scale": 2.0, "num_inference_steps": 20} if variant == "base" else {}
+    return {"_class_name": name, "_diffusers_version": DIFFUSERS, "is_distilled": variant != "base", **own,
             "max_sequence_length": MAX_TOKENS, "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
             "text_encoder": ["transformers", "Qwen3ForCausalLM"], "text_encoder_out_layers": list(TEXT_LAYERS),
             "tokenizer": ["transformers", "Qwen2TokenizerFast"], "transformer": ["diffusers", "Flux2Transformer2DModel"],

@@ -141,6 +141,12 @@ void read_index(Checkpoint& c, const fs::path& file) {
   json.maybe("max_sequence_length", c.max_sequence_length);
   if (c.max_sequence_length < 1 || c.max_sequence_length > 65536)
     json.fail("max_sequence_length", "is out of range");
+  json.maybe("num_inference_steps", c.num_inference_steps);
+  if (c.num_inference_steps && (*c.num_inference_steps < 1 || *c.num_inference_steps > 1000))
+    json.fail("num_inference_steps", "is out of range");
+  if (c.variant == Variant::base) json.maybe("guidance_scale", c.guidance_scale);
+  if (c.guidance_scale && !(*c.guidance_scale >= 1.0 && *c.guidance_scale <= 100.0))
+    json.fail("guidance_scale", "is out of range");
 }
 
 void read_facts(Checkpoint& c, const ModelFiles& files) {

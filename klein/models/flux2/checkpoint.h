@@ -8,6 +8,7 @@
 #include "klein/models/flux2/config.h"
 #include "klein/models/flux2/lora.h"
 #include "klein/models/flux2/model_files.h"
+#include "klein/models/flux2/registry.h"
 #include "klein/models/flux2/transformer.h"
 #include "klein/models/flux2/vae.h"
 #include "klein/models/qwen3/config.h"
@@ -55,6 +56,8 @@ struct Checkpoint {
   std::string variant_source = {};  ///< What says so: "model_index.json", "--base-model".
   std::vector<int> text_encoder_out_layers = {9, 18, 27};
   int max_sequence_length = 512;  ///< Tokens a prompt is padded or cut to, template included.
+  std::optional<int> num_inference_steps = {};  ///< A model's own default, in model_index.json.
+  std::optional<double> guidance_scale = {};    ///< The same; of base models only.
   sampling::SchedulerConfig scheduler = {.use_dynamic_shifting = true, .shift = 3.0f};
   TransformerConfig transformer;
   qwen3::TextEncoderConfig text_encoder;
@@ -64,8 +67,8 @@ struct Checkpoint {
   std::vector<std::string> warnings;  ///< What had to be assumed.
 
   bool is_distilled() const { return variant != Variant::base; }
-  int default_steps() const { return is_distilled() ? 4 : 50; }
-  double default_guidance() const { return is_distilled() ? 1.0 : 4.0; }
+  int default_steps() const { return num_inference_steps.value_or(defaults_of(variant).steps); }
+  double default_guidance() const { return guidance_scale.value_or(defaults_of(variant).guidance); }
 
   /// Reads the JSON files and the headers of all parts.
   ///

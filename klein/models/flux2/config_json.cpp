@@ -113,6 +113,8 @@ Json model_index_json(const Checkpoint& c) {
                {"transformer", {"diffusers", "Flux2Transformer2DModel"}},
                {"vae", {"diffusers", "AutoencoderKLFlux2"}}};
   if (c.variant != Variant::base) json["is_distilled"] = true;
+  if (c.num_inference_steps) json["num_inference_steps"] = *c.num_inference_steps;
+  if (c.guidance_scale) json["guidance_scale"] = *c.guidance_scale;
   return json;
 }
 
