@@ -2,12 +2,16 @@
 
 import json
 import pathlib
+import sys
 
+import diffusers
 import torch
-from diffusers import Flux2KleinKVPipeline, Flux2KleinPipeline
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import compare_diffusers  # noqa: E402
+
 OUT = ROOT / "tests/fixtures/demo"
 CASES = [
     {"prompt": "a rocket on a navy to purple gradient", "seed": 7},
@@ -27,12 +31,9 @@ CASES = [
 def load(name):
     """The pipeline of a demo model. klein rounds the sum of weight and difference to bfloat16, as such weights are published."""
     if name == "demo-kv":
-        return Flux2KleinKVPipeline.from_pretrained(ROOT / "models" / name, torch_dtype=torch.float32)
-    pipeline = Flux2KleinPipeline.from_pretrained(ROOT / "models/demo", torch_dtype=torch.float32, is_distilled=name != "demo-base")
+        return diffusers.Flux2KleinKVPipeline.from_pretrained(ROOT / "models" / name, torch_dtype=torch.float32)
+    pipeline = compare_diffusers.load(diffusers, ROOT / "models" / name, torch_dtype=torch.float32)
     if name == "demo-base":
-        pipeline.load_lora_weights(ROOT / "models/demo-base/transformer", weight_name="adapter_model.safetensors")
-        pipeline.fuse_lora()
-        pipeline.unload_lora_weights()
         pipeline.transformer.to(torch.bfloat16).to(torch.float32)
     return pipeline
 

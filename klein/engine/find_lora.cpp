@@ -15,6 +15,7 @@
 #include "klein/hub/settings.h"
 #include "klein/hub/snapshot.h"
 #include "klein/io/text.h"
+#include "klein/weights/lora_config.h"
 
 namespace klein {
 namespace {
@@ -22,7 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kEnding = ".safetensors";
-constexpr const char* kConfig = "adapter_config.json";  // has the alphas of PEFT's own files
 constexpr std::size_t kListed = 20;
 
 struct HubFile {
@@ -74,7 +74,7 @@ fs::path find_on_hub(const HubFile& wanted, const ProgressCallback& progress) {
   std::string file;
   const auto choose = [&](const hub::FileTree& tree) {
     file = chosen(wanted, tree);
-    const auto config = (fs::path(file).parent_path() / kConfig).generic_string();
+    const auto config = (fs::path(file).parent_path() / weights::kLoraConfigFile).generic_string();
     std::vector<std::string> needed = {file};
     if (tree.names.contains(config)) needed.push_back(config);
     return needed;

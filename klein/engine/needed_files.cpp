@@ -14,14 +14,18 @@
 #include "klein/hub/names.h"
 #include "klein/io/json.h"
 #include "klein/io/text.h"
+#include "klein/weights/lora_config.h"
 
 namespace klein {
 namespace {
 
 constexpr const char* kIndex = "model_index.json";
 constexpr const char* kTokenizer = "tokenizer/tokenizer.json";
-constexpr const char* kAdapterConfig = "/adapter_config.json";
 constexpr std::size_t kListed = 10;
+
+std::string config_in(const std::string& folder) {
+  return folder + '/' + weights::kLoraConfigFile;
+}
 
 bool has_weights(const std::string& part) {
   return part == "text_encoder" || part == "transformer" || part == "vae";
@@ -76,7 +80,7 @@ class Needs {
     for (const auto& name : names_in(folder))
       if (name.ends_with(".safetensors") && is_numbered(name.substr(0, name.find('.'))))
         numbered.push_back(folder + '/' + name);
-    if (numbered.empty() && tree_.names.contains(folder + kAdapterConfig))
+    if (numbered.empty() && tree_.names.contains(config_in(folder)))
       return require_difference(folder);
     if (numbered.empty()) missing_.insert(folder + "/*.safetensors");
     for (const auto& name : numbered) needed_.insert(name);
@@ -128,7 +132,7 @@ class Needs {
 
   /// A LoRA, and the weights that it is added to: those of another folder of the same tree.
   void require_difference(const std::string& folder) {
-    const auto config = folder + kAdapterConfig;
+    const auto config = config_in(folder);
     require(config);
     require(folder + "/adapter_model.safetensors");
     const auto where = tree_.where + '/' + config;
@@ -136,7 +140,7 @@ class Needs {
     std::string name;
     io::JsonReader(json, where).require("base_model_name_or_path", name);
     const auto base = (std::filesystem::path(folder) / name).lexically_normal().generic_string();
-    if (!hub::is_inside(base) || tree_.names.contains(base + kAdapterConfig))
+    if (!hub::is_inside(base) || tree_.names.contains(config_in(base)))
       throw Error(ErrorKind::unsupported,
                   fmt::format("expected base_model_name_or_path to be a folder of weights beside "
                               "{}, got {}: {}",

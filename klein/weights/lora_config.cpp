@@ -42,7 +42,7 @@ LoraConfig LoraConfig::read(const io::SafetensorsFile& file) {
     for (const std::string part : {"transformer.", "text_encoder."}) config.add(json, part, where);
     return config;
   }
-  const auto beside = file.path().parent_path() / "adapter_config.json";
+  const auto beside = file.path().parent_path() / kLoraConfigFile;
   std::error_code error;
   if (!std::filesystem::is_regular_file(beside, error)) return config;
   nlohmann::json prefixed;  // one configuration for all layers; PEFT's names begin so

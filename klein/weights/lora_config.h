@@ -11,6 +11,9 @@
 
 namespace klein::weights {
 
+/// The file in which PEFT writes about a LoRA, beside its tensors.
+inline constexpr const char* kLoraConfigFile = "adapter_config.json";
+
 /// What PEFT writes about a LoRA beside its tensors: the alphas of files that have no tensors for
 /// them.
 class LoraConfig {

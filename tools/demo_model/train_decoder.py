@@ -55,6 +55,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def batch_size(args, canvas) -> int:
+    """Fewer of larger pictures."""
+    return max(4, args.batch * CANVAS * CANVAS // (canvas[0] * canvas[1]))
+
+
 def _job(job):
     return build_tasks(*job)
 
@@ -76,10 +81,10 @@ def draw_tasks(painter: Painter, name: str, once: bool, built) -> tuple:
     return clean.bfloat16(), rows[:, 0], steers[:, 0]
 
 
-def draw_all(args, painter: Painter, built) -> dict[tuple[int, int], list[tuple]]:
+def draw_all(painter: Painter, built) -> dict[tuple[int, int], list[tuple]]:
     """Canvas -> the drawn tasks of every kind: tokens, rows, steers."""
     drawn: dict = {}
-    for (name, once, _), parts in built.items():
+    for (name, once), parts in built.items():
         done = [draw_tasks(painter, name, once, part.get()) for part in parts]
         drawn.setdefault(parse_stream(name)[0], []).append(tuple(torch.cat(x) for x in zip(*done)))
     return drawn
@@ -131,7 +136,7 @@ def main() -> None:
         for number, (name, once, share) in enumerate(DRAWN if not args.compile_only else ()):
             canvas, references = parse_stream(name)
             count = -(-int(args.pictures * share) // chunk)
-            built[name, once, share] = [pool.apply_async(_job, ((chunk, references, canvas, 1, (args.seed * 100 + number) * 1000 + i, args.tokenizer),))
+            built[name, once] = [pool.apply_async(_job, ((chunk, references, canvas, 1, (args.seed * 100 + number) * 1000 + i, args.tokenizer),))
                                         for i in range(count)]
         helper = None
         if not (args.no_compile or args.compile_only):
@@ -145,19 +150,18 @@ def train(args, began: float, built: dict, helper) -> None:
     torch.backends.cudnn.benchmark = True
     painter = Painter(args.weights, args.vae, args.tokenizer, args.device)
     vae, autocast = painter.encoder.vae, painter.encoder.autocast
-    sources = [Source(painter, canvas, kinds, args.seed + i) for i, (canvas, kinds) in enumerate(draw_all(args, painter, built).items())]
-    measured = {"all": args.pictures, "before": [s.quality() for s in sources]}
+    sources = [Source(painter, canvas, kinds, args.seed + i) for i, (canvas, kinds) in enumerate(draw_all(painter, built).items())]
+    measured = {"pictures": args.pictures, "before": [s.quality() for s in sources]}
     print(f"drawn by {time.time() - began:.0f} s: {[len(s.tokens) for s in sources]}, median PSNR {measured['before']}", flush=True)
     parameters = [p for part in (vae.post_quant_conv, vae.decoder) for p in part.requires_grad_(True).parameters()]
     plain = vae.decoder
     if not args.no_compile:
         vae.decoder = torch.compile(vae.decoder, dynamic=False)
-    sizes = [max(4, args.batch * CANVAS * CANVAS // (s.canvas[0] * s.canvas[1])) for s in sources]
     if args.compile_only:
-        width, height = parse_stream(args.compile_only + "+0")[0]
-        size = max(4, args.batch * CANVAS * CANVAS // (width * height))
+        width, height = canvas = parse_stream(args.compile_only + "+0")[0]
+        latent = torch.zeros(batch_size(args, canvas), 32, height // 8, width // 8, device=painter.device)
         with autocast():
-            out = vae.decode(torch.zeros(size, 32, height // 8, width // 8, device=painter.device).contiguous(memory_format=torch.channels_last)).sample
+            out = vae.decode(latent.contiguous(memory_format=torch.channels_last)).sample
         out.float().mean().backward()
         return
     optimizer = torch.optim.AdamW(parameters, args.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=args.device == "cuda")
@@ -170,7 +174,7 @@ def train(args, began: float, built: dict, helper) -> None:
             helper.wait()
             helper = None
         optimizer.param_groups[0]["lr"] = args.rate * min(1.0, budget.step / 100) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * budget.fraction)))
-        latent, picture = sources[which].batch(sizes[which])
+        latent, picture = sources[which].batch(batch_size(args, sources[which].canvas))
         with autocast():
             out = vae.decode(latent).sample
         loss = reconstruction_loss(out.float(), picture)

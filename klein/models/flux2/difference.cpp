@@ -11,13 +11,13 @@
 #include "klein/io/text.h"
 #include "klein/models/flux2/checkpoint.h"
 #include "klein/models/flux2/lora.h"
+#include "klein/weights/lora_config.h"
 
 namespace klein::flux2 {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kConfig = "adapter_config.json";
 constexpr const char* kWeights = "adapter_model.safetensors";
 constexpr const char* kBase = "base_model_name_or_path";
 constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
@@ -39,7 +39,7 @@ bool is_relative_path(const std::string& name) {
 
 /// Where the weights lie that the LoRA of a folder is added to.
 fs::path base_of(const fs::path& folder) {
-  const auto file = folder / kConfig;
+  const auto file = folder / weights::kLoraConfigFile;
   const auto json = io::parse_json_file(file, kMaxConfigBytes);
   std::string name;
   io::JsonReader(json, file.string()).require(kBase, name);
@@ -67,7 +67,7 @@ fs::path base_of(const fs::path& folder) {
 }  // namespace
 
 bool holds_difference(const fs::path& folder) {
-  if (!is_there(folder / kConfig) || !is_there(folder / kWeights)) return false;
+  if (!is_there(folder / weights::kLoraConfigFile) || !is_there(folder / kWeights)) return false;
   std::error_code error;
   return std::ranges::none_of(fs::directory_iterator(folder, error), [](const auto& entry) {
     const auto name = entry.path().filename().string();
