@@ -27,11 +27,6 @@ using flux2::PartSource;
 constexpr int kPictureSide = 1024;  // whose memory is told
 constexpr const char* kIndex = "model_index.json";
 
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
-
 /// Counts tensors, parameters and bytes, by encoding.
 void add_tensors(const weights::WeightFiles& files, PartDescription& part) {
   std::map<std::string, TensorFormat> formats;
@@ -116,7 +111,7 @@ std::optional<PartDescription> describe_adapter(const weights::WeightFiles& file
 
 bool holds_parts(const fs::path& folder) {
   return std::ranges::any_of(std::array{kIndex, "transformer", "text_encoder", "vae", "tokenizer"},
-                             [&](const char* name) { return is_there(folder / name); });
+                             [&](const char* name) { return io::is_there(folder / name); });
 }
 
 /// Refuses what is no weight file before a reader of weights stumbles over its first bytes.
@@ -236,7 +231,7 @@ class Describer {
     if (!own.empty()) return "file of " + list_of(own);
     if (found.transformer && found.transformer->convention == weights::Convention::mflux)
       return "mflux folder";
-    return is_there(location_.path / kIndex) ? "diffusers folder" : "folder of parts";
+    return io::is_there(location_.path / kIndex) ? "diffusers folder" : "folder of parts";
   }
 
   void describe_complete(const flux2::Checkpoint& checkpoint) {

@@ -14,6 +14,7 @@
 #include "klein/hub/names.h"
 #include "klein/io/json.h"
 #include "klein/io/text.h"
+#include "klein/models/flux2/difference.h"
 #include "klein/weights/lora_config.h"
 
 namespace klein {
@@ -139,6 +140,7 @@ class Needs {
     const auto json = io::parse_json(tree_.read(config), where);
     std::string name;
     io::JsonReader(json, where).require("base_model_name_or_path", name);
+    flux2::check_base_path(name, where);
     const auto base = (std::filesystem::path(folder) / name).lexically_normal().generic_string();
     if (!hub::is_inside(base) || tree_.names.contains(config_in(base)))
       throw Error(ErrorKind::unsupported,

@@ -61,6 +61,11 @@ struct stat describe(const Descriptor& descriptor, const fs::path& path) {
 
 }  // namespace
 
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(path, ignored));
+}
+
 std::string read_text(const fs::path& path, std::uint64_t max_bytes) {
   const Descriptor descriptor(open_for_reading(path));
   const auto status = describe(descriptor, path);

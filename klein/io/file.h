@@ -11,6 +11,10 @@ namespace klein::io {
 
 inline constexpr std::uint64_t kMaxTextBytes = std::uint64_t{256} << 20;
 
+/// Whether there is anything of this name. A link to nothing counts: opening it gives the better
+/// message.
+bool is_there(const std::filesystem::path& path);
+
 /// The whole content of a file.
 ///
 /// Errors   Error(not_found) when there is no such file; Error(io) when it is a folder or cannot

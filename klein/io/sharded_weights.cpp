@@ -6,6 +6,7 @@
 
 #include "klein/core/error.h"
 #include "klein/io/complaints.h"
+#include "klein/io/file.h"
 #include "klein/io/json.h"
 #include "klein/io/safetensors.h"
 #include "klein/io/text.h"
@@ -17,11 +18,6 @@ namespace fs = std::filesystem;
 namespace {
 
 using WeightMap = std::map<std::string, std::string>;  // tensor -> file name
-
-bool is_there(const fs::path& path) {
-  std::error_code ignored;  // a link to nothing counts: opening it gives the better message
-  return fs::exists(fs::symlink_status(path, ignored));
-}
 
 /// A name of a file in the index's own folder and nothing else.
 bool is_plain_name(const std::string& name) {

@@ -5,13 +5,13 @@
 #include <fmt/format.h>
 
 #include "klein/core/error.h"
+#include "klein/sampling/flow_match.h"
 
 namespace klein {
 namespace {
 
 constexpr int kMaxSide = 4096 * 4096 / 16;
 constexpr long long kMaxPixels = 4096LL * 4096;
-constexpr int kMaxSteps = 1000;
 
 [[noreturn]] void refuse(const std::string& message, std::string hint = {}) {
   throw Error(ErrorKind::usage, message, std::move(hint));
@@ -43,12 +43,12 @@ void GenerateRequest::validate() const {
   check_side("height", height);
   if (width && height && static_cast<long long>(*width) * *height > kMaxPixels)
     refuse(fmt::format("expected at most 4096 x 4096 pixels in all, got {} x {}", *width, *height));
-  if (steps && (*steps < 1 || *steps > kMaxSteps))
-    refuse(fmt::format("expected 1 to {} steps, got {}", kMaxSteps, *steps));
+  if (steps && (*steps < 1 || *steps > sampling::kMaxSteps))
+    refuse(fmt::format("expected 1 to {} steps, got {}", sampling::kMaxSteps, *steps));
   if (guidance && !(std::isfinite(*guidance) && *guidance >= 0.0))
     refuse(fmt::format("expected a guidance of at least 0, got {}", *guidance));
-  if (sigmas.size() > kMaxSteps)
-    refuse(fmt::format("expected at most {} sigmas, got {}", kMaxSteps, sigmas.size()));
+  if (sigmas.size() > sampling::kMaxSteps)
+    refuse(fmt::format("expected at most {} sigmas, got {}", sampling::kMaxSteps, sigmas.size()));
   for (const float sigma : sigmas)
     if (!(sigma > 0.0f && sigma <= 1.0f))
       refuse(fmt::format("expected every sigma above 0 and at most 1, got {}", sigma));

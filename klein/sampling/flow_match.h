@@ -6,6 +6,9 @@
 
 namespace klein::sampling {
 
+/// More than any schedule can tell apart: as many as there are timesteps.
+inline constexpr int kMaxSteps = 1000;
+
 /// What scheduler/scheduler_config.json says; field names are diffusers'.
 struct SchedulerConfig {
   int num_train_timesteps = 1000;

@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include "klein/core/error.h"
+#include "klein/io/file.h"
 #include "klein/weights/gguf_tensors.h"
 
 namespace klein::weights {
@@ -16,11 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kAccess = io::Access::copy_on_write;
-
-bool is_there(const fs::path& path) {
-  std::error_code ignored;  // a link to nothing counts: opening it gives the better message
-  return fs::exists(fs::symlink_status(path, ignored));
-}
 
 /// 0.safetensors, 1.safetensors, ... as mflux numbers them; nothing when it is another name.
 std::optional<int> shard_number(const fs::path& file) {
@@ -116,8 +112,8 @@ WeightFiles WeightFiles::open(const fs::path& file) {
 
 WeightFiles WeightFiles::open_folder(const fs::path& folder) {
   for (const char* stem : {"diffusion_pytorch_model", "model"})
-    if (is_there(folder / fmt::format("{}.safetensors.index.json", stem)) ||
-        is_there(folder / fmt::format("{}.safetensors", stem))) {
+    if (io::is_there(folder / fmt::format("{}.safetensors.index.json", stem)) ||
+        io::is_there(folder / fmt::format("{}.safetensors", stem))) {
       const auto weights = io::ShardedWeights::open(folder, stem, kAccess);
       return from_safetensors(weights.path(), weights.files());
     }

@@ -8,10 +8,12 @@
 
 #include "klein/core/error.h"
 #include "klein/io/config_fields.h"
+#include "klein/io/file.h"
 #include "klein/io/json.h"
 #include "klein/models/flux2/part_loading.h"
 #include "klein/models/flux2/sizes.h"
 #include "klein/models/qwen3/naming.h"
+#include "klein/sampling/flow_match.h"
 
 namespace klein::flux2 {
 namespace {
@@ -42,11 +44,6 @@ sampling::SchedulerConfig scheduler_config(const io::JsonReader& json) {
   return c;
 }
 
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
-
 /// A config.json where the part has one, else what the shapes of its tensors tell.
 template <typename Config>
 Config config_of(const PartSource& source,
@@ -61,13 +58,13 @@ Config config_of(const PartSource& source,
 void expect_json_files(const ModelFiles& files) {
   const auto& folder = files.model;
   const auto has_weights = [&](const char* stem) {
-    return is_there(folder / fmt::format("transformer/{}.safetensors", stem)) ||
-           is_there(folder / fmt::format("transformer/{}.safetensors.index.json", stem));
+    return io::is_there(folder / fmt::format("transformer/{}.safetensors", stem)) ||
+           io::is_there(folder / fmt::format("transformer/{}.safetensors.index.json", stem));
   };
-  if (!is_there(folder / "model_index.json") && !has_weights("diffusion_pytorch_model")) return;
+  if (!io::is_there(folder / "model_index.json") && !has_weights("diffusion_pytorch_model")) return;
   std::vector<std::string> missing;
   const auto need = [&](bool is_used, const char* name) {
-    if (is_used && !is_there(folder / name)) missing.emplace_back(name);
+    if (is_used && !io::is_there(folder / name)) missing.emplace_back(name);
   };
   need(true, "model_index.json");
   need(true, "scheduler/scheduler_config.json");
@@ -86,7 +83,7 @@ class Finder {
  public:
   explicit Finder(const ModelFiles& files) : files_(files) {
     std::error_code error;
-    if (!is_there(files.model))
+    if (!io::is_there(files.model))
       throw Error(
           ErrorKind::not_found,
           fmt::format("expected a model folder or file, found none: {}", files.model.string()));
@@ -109,7 +106,7 @@ class Finder {
 
  private:
   std::optional<fs::path> inside_or_fetched(const char* name) {
-    if (in_file_.empty() && is_there(files_.model / name)) return files_.model / name;
+    if (in_file_.empty() && io::is_there(files_.model / name)) return files_.model / name;
     return files_.fetch ? files_.fetch(name) : std::nullopt;
   }
 
@@ -142,7 +139,8 @@ void read_index(Checkpoint& c, const fs::path& file) {
   if (c.max_sequence_length < 1 || c.max_sequence_length > 65536)
     json.fail("max_sequence_length", "is out of range");
   json.maybe("num_inference_steps", c.num_inference_steps);
-  if (c.num_inference_steps && (*c.num_inference_steps < 1 || *c.num_inference_steps > 1000))
+  if (c.num_inference_steps &&
+      (*c.num_inference_steps < 1 || *c.num_inference_steps > sampling::kMaxSteps))
     json.fail("num_inference_steps", "is out of range");
   if (c.variant == Variant::base) json.maybe("guidance_scale", c.guidance_scale);
   if (c.guidance_scale && !(*c.guidance_scale >= 1.0 && *c.guidance_scale <= 100.0))
@@ -151,7 +149,7 @@ void read_index(Checkpoint& c, const fs::path& file) {
 
 void read_facts(Checkpoint& c, const ModelFiles& files) {
   const auto index = files.model / "model_index.json";
-  if (is_there(index)) {
+  if (io::is_there(index)) {
     read_index(c, index);
     c.variant_source = "model_index.json";
     // Of the published repositories only the name says that the weights are the kv ones.
@@ -169,7 +167,7 @@ void read_facts(Checkpoint& c, const ModelFiles& files) {
         files.model.filename().string()));
   }
   const auto scheduler = files.model / "scheduler/scheduler_config.json";
-  if (is_there(scheduler)) {
+  if (io::is_there(scheduler)) {
     const auto json = io::parse_json_file(scheduler);
     c.scheduler = scheduler_config({json, scheduler.string()});
   }

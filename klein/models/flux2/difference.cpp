@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "klein/core/error.h"
+#include "klein/io/file.h"
 #include "klein/io/json.h"
 #include "klein/io/text.h"
 #include "klein/models/flux2/checkpoint.h"
@@ -22,19 +23,9 @@ constexpr const char* kWeights = "adapter_model.safetensors";
 constexpr const char* kBase = "base_model_name_or_path";
 constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
 
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
-
 bool is_weight_file(const std::string& name) {
   return !name.starts_with('.') && (name.ends_with(".safetensors") || name.ends_with(".gguf") ||
                                     name.ends_with(".safetensors.index.json"));
-}
-
-/// A name of the hub has slashes too, so only what can be nothing but a path is taken for one.
-bool is_relative_path(const std::string& name) {
-  return (name.starts_with("./") || name.starts_with("../")) && name.find('\0') == name.npos;
 }
 
 /// Where the weights lie that the LoRA of a folder is added to.
@@ -43,12 +34,7 @@ fs::path base_of(const fs::path& folder) {
   const auto json = io::parse_json_file(file, kMaxConfigBytes);
   std::string name;
   io::JsonReader(json, file.string()).require(kBase, name);
-  if (!is_relative_path(name))
-    throw Error(ErrorKind::unsupported,
-                fmt::format("expected {} to be a path that begins with ./ or ../, got {}: {}",
-                            kBase, io::in_quotes(name), file.string()),
-                "The path leads from this folder to that of the weights. A LoRA for a model that "
-                "lies elsewhere is given with --lora.");
+  check_base_path(name, file.string());
   std::error_code error;
   if (!fs::is_directory(folder / name, error))
     throw Error(ErrorKind::not_found,
@@ -66,8 +52,19 @@ fs::path base_of(const fs::path& folder) {
 
 }  // namespace
 
+void check_base_path(const std::string& path, const std::string& config) {
+  // A name of the hub has slashes too, so only what can be nothing but a path is taken for one.
+  if ((path.starts_with("./") || path.starts_with("../")) && path.find('\0') == path.npos) return;
+  throw Error(ErrorKind::unsupported,
+              fmt::format("expected {} to be a path that begins with ./ or ../, got {}: {}", kBase,
+                          io::in_quotes(path), config),
+              "The path leads from this folder to that of the weights. A LoRA for a model that "
+              "lies elsewhere is given with --lora.");
+}
+
 bool holds_difference(const fs::path& folder) {
-  if (!is_there(folder / weights::kLoraConfigFile) || !is_there(folder / kWeights)) return false;
+  if (!io::is_there(folder / weights::kLoraConfigFile) || !io::is_there(folder / kWeights))
+    return false;
   std::error_code error;
   return std::ranges::none_of(fs::directory_iterator(folder, error), [](const auto& entry) {
     const auto name = entry.path().filename().string();
@@ -87,7 +84,7 @@ PartSource open_difference(const fs::path& folder, PartKind kind) {
                             lora.warnings.front(), folder.string()));
   source.difference = Difference{base, deltas_of(lora, kind)};
   source.path = folder;
-  if (is_there(folder / "config.json")) source.config = folder / "config.json";
+  if (io::is_there(folder / "config.json")) source.config = folder / "config.json";
   return source;
 }
 

@@ -80,10 +80,15 @@ TEST_SUITE("engine/needed_files") {
                 "transformer/adapter_model.safetensors", "transformer/config.json"});
     CHECK(std::string(error_of([&] { needed("../none"); }).what()) ==
           "expected none/*.safetensors in the model, found none: org/x");
-    for (const char* base : {"../../demo/transformer", "/base", "./", "../transformer", ""})
+    for (const char* base : {"../../demo/transformer", "./", "../transformer"})
       CHECK(std::string(error_of([&] { needed(base); }).what()) ==
             std::string("expected base_model_name_or_path to be a folder of weights beside "
                         "transformer, got \"") +
+                base + "\": org/x/transformer/adapter_config.json");
+    for (const char* base : {"org/model", "base", "/base", ""})
+      CHECK(std::string(error_of([&] { needed(base); }).what()) ==
+            std::string("expected base_model_name_or_path to be a path that begins with ./ or "
+                        "../, got \"") +
                 base + "\": org/x/transformer/adapter_config.json");
   }
 
