@@ -12,18 +12,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import comfy_kitchen
 import gguf
 import mlx.core as mx
 import numpy as np
 import torch
-from comfy_kitchen.tensor import TensorCoreMXFP8Layout, TensorCoreNVFP4Layout
 from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
-from diffusers.loaders.single_file_utils import convert_flux2_transformer_checkpoint_to_diffusers
 from safetensors.torch import save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from common import FIXTURES, Rng, write_json
+from format_codecs import (fp8, int8_rows, int8_whole, k_quant, layers_metadata, marked, mixed, mxfp8, nvfp4, one_type,
+                           quantized)
+from format_names import bfl_transformer, bfl_vae, llama_text, mflux_names, transformer_back
 
 FOLDER = FIXTURES / "formats"
 PART = "formats"
@@ -83,102 +83,6 @@ def make_models():
 
 def canonical(tensors):
     return {k: v for k, v in tensors.items() if k not in ("lm_head.weight", "bn.num_batches_tracked")}
-
-
-# Names -----------------------------------------------------------------------------------------------------------
-
-def bfl_transformer(t):
-    """Black Forest Labs' names; diffusers' own converter has to lead back to where we came from."""
-    out = {"img_in.weight": t["x_embedder.weight"], "txt_in.weight": t["context_embedder.weight"],
-           "time_in.in_layer.weight": t["time_guidance_embed.timestep_embedder.linear_1.weight"],
-           "time_in.out_layer.weight": t["time_guidance_embed.timestep_embedder.linear_2.weight"],
-           "double_stream_modulation_img.lin.weight": t["double_stream_modulation_img.linear.weight"],
-           "double_stream_modulation_txt.lin.weight": t["double_stream_modulation_txt.linear.weight"],
-           "single_stream_modulation.lin.weight": t["single_stream_modulation.linear.weight"],
-           "final_layer.linear.weight": t["proj_out.weight"],
-           "final_layer.adaLN_modulation.1.weight": torch.cat(t["norm_out.linear.weight"].chunk(2)[::-1])}
-    doubles = 1 + max(int(k.split(".")[1]) for k in t if k.startswith("transformer_blocks."))
-    singles = 1 + max(int(k.split(".")[1]) for k in t if k.startswith("single_transformer_blocks."))
-    for i in range(doubles):
-        b, d = f"transformer_blocks.{i}.", f"double_blocks.{i}."
-        for stream, qkv, norms, proj, ff in (
-            ("img", ("to_q", "to_k", "to_v"), ("norm_q", "norm_k"), "to_out.0", "ff"),
-            ("txt", ("add_q_proj", "add_k_proj", "add_v_proj"), ("norm_added_q", "norm_added_k"), "to_add_out",
-             "ff_context"),
-        ):
-            out[f"{d}{stream}_attn.qkv.weight"] = torch.cat([t[f"{b}attn.{n}.weight"] for n in qkv])
-            out[f"{d}{stream}_attn.proj.weight"] = t[f"{b}attn.{proj}.weight"]
-            out[f"{d}{stream}_attn.norm.query_norm.scale"] = t[f"{b}attn.{norms[0]}.weight"]
-            out[f"{d}{stream}_attn.norm.key_norm.scale"] = t[f"{b}attn.{norms[1]}.weight"]
-            out[f"{d}{stream}_mlp.0.weight"] = t[f"{b}{ff}.linear_in.weight"]
-            out[f"{d}{stream}_mlp.2.weight"] = t[f"{b}{ff}.linear_out.weight"]
-    for i in range(singles):
-        b, d = f"single_transformer_blocks.{i}.attn.", f"single_blocks.{i}."
-        out[f"{d}linear1.weight"] = t[f"{b}to_qkv_mlp_proj.weight"]
-        out[f"{d}linear2.weight"] = t[f"{b}to_out.weight"]
-        out[f"{d}norm.query_norm.scale"] = t[f"{b}norm_q.weight"]
-        out[f"{d}norm.key_norm.scale"] = t[f"{b}norm_k.weight"]
-    back = transformer_back(out)
-    assert back.keys() == t.keys() and all(torch.equal(back[k], t[k]) for k in t)
-    return out
-
-
-def transformer_back(bfl):
-    """diffusers' names again, by diffusers itself."""
-    return convert_flux2_transformer_checkpoint_to_diffusers(dict(bfl))
-
-
-def bfl_vae(t, levels=2):
-    """The names of ae.safetensors, whose attention consists of 1x1 convolutions."""
-    def rename(k):
-        for side in ("encoder", "decoder"):
-            m = f"{side}.mid_block."
-            for old, new in ((m + "resnets.0", f"{side}.mid.block_1"), (m + "resnets.1", f"{side}.mid.block_2"),
-                             (m + "attentions.0.group_norm", f"{side}.mid.attn_1.norm"),
-                             (m + "attentions.0.to_q", f"{side}.mid.attn_1.q"),
-                             (m + "attentions.0.to_k", f"{side}.mid.attn_1.k"),
-                             (m + "attentions.0.to_v", f"{side}.mid.attn_1.v"),
-                             (m + "attentions.0.to_out.0", f"{side}.mid.attn_1.proj_out"),
-                             (f"{side}.conv_norm_out", f"{side}.norm_out")):
-                k = k.replace(old, new)
-        for i in range(levels):
-            k = k.replace(f"encoder.down_blocks.{i}.downsamplers.0", f"encoder.down.{i}.downsample")
-            k = k.replace(f"encoder.down_blocks.{i}.resnets.", f"encoder.down.{i}.block.")
-            k = k.replace(f"decoder.up_blocks.{i}.upsamplers.0", f"decoder.up.{levels - 1 - i}.upsample")
-            k = k.replace(f"decoder.up_blocks.{i}.resnets.", f"decoder.up.{levels - 1 - i}.block.")
-        k = k.replace("conv_shortcut", "nin_shortcut")
-        if k.startswith("quant_conv"):
-            return "encoder." + k
-        return "decoder." + k if k.startswith("post_quant_conv") else k
-
-    out = {rename(k): v for k, v in t.items()}
-    assert len(out) == len(t)
-    for k, v in out.items():
-        if ".attn_1." in k and v.ndim == 2:
-            out[k] = v[:, :, None, None]
-    return out | {"bn.num_batches_tracked": torch.tensor(0)}
-
-
-LLAMA = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-         "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-         "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-         "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-
-
-def llama_text(t):
-    """llama.cpp's names, from gguf's own table of them."""
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, TEXT_ENCODER["num_hidden_layers"])
-    return {names.get_name(k, try_suffixes=(".weight",)): v for k, v in t.items()}
-
-
-def mflux_names(part, t):
-    """What mflux calls its parameters, convolutions channels-last."""
-    out = {}
-    for k, v in t.items():
-        k = k.replace("timestep_embedder.", "").replace("to_out.0.", "to_out.")
-        out[k.removeprefix("model.") if part == "text_encoder" else k] = (
-            v.permute(0, 2, 3, 1).contiguous() if v.ndim == 4 else v)
-    return out
 
 
 def prefixed(prefix, tensors):
@@ -258,48 +162,6 @@ def gguf_file(cases, name, tensors, types, arch, metadata):
     return decoded, used
 
 
-def k_quant(kind, key, array):
-    """gguf decodes k-quants and does not write them: blocks of random codes, with scales of a plausible size."""
-    columns = array.shape[1]
-    block, size = gguf.GGML_QUANT_SIZES[kind]
-    halves = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}[kind.name]
-    generator = np.random.default_rng(list(key.encode()))
-    base = generator.integers(0, 256, (4, columns // block, size), dtype=np.uint8)
-    data = base[np.arange(array.shape[0]) % 4].copy()
-    data[np.arange(array.shape[0]), 0, 20] = generator.integers(0, 256, array.shape[0])
-    scales = generator.uniform(0.5e-4, 2e-3, data.shape[:2]).astype(np.float16)
-    for at in halves:
-        data[:, :, at:at + 2] = scales[:1].view(np.uint8).reshape(1, -1, 2)
-    return data.reshape(array.shape[0], -1)
-
-
-def one_type(kind):
-    """As stable-diffusion.cpp and ComfyUI-GGUF choose: matrices, but for those at the model's two ends."""
-    ends = ("img_in.", "txt_in.", "time_in.", "final_layer.", "modulation")
-
-    def choose(key, array):
-        if array.ndim == 1:
-            return gguf.GGMLQuantizationType.F32
-        fits = array.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] == 0
-        return kind if fits and not any(e in key for e in ends) else gguf.GGMLQuantizationType.BF16
-
-    return choose
-
-
-def mixed(key, array):
-    """Several k-quants in one file, as the _M files mix them."""
-    kinds = gguf.GGMLQuantizationType
-    if array.ndim == 1:
-        return kinds.F32
-    for pieces, kind in ((("img_attn.qkv", "attn_q.", "linear2"), kinds.Q5_K),
-                         (("txt_attn.qkv", "attn_v."), kinds.Q3_K),
-                         (("mlp.2", "ffn_down", "token_embd", "modulation_img"), kinds.Q6_K),
-                         (("txt_mlp.0",), kinds.Q2_K), (("ffn_gate",), kinds.Q8_0)):
-        if any(p in key for p in pieces):
-            return kind
-    return one_type(kinds.Q4_K)(key, array)
-
-
 # Formats ---------------------------------------------------------------------------------------------------------
 
 def block_linears(bfl):
@@ -309,64 +171,6 @@ def block_linears(bfl):
 
 def text_linears(t):
     return [k for k in t if "_proj." in k]
-
-
-def quantized(tensors, names, codec):
-    """Replaces X.weight by what `codec` makes of it; returns the file's tensors and what they decode to."""
-    stored, decoded = dict(tensors), {k: v.float() for k, v in tensors.items()}
-    for name in names:
-        companions, decoded[name] = codec(tensors[name].float())
-        stored.pop(name)
-        stored |= {name.removesuffix("weight") + k: v for k, v in companions.items()}
-    return stored, decoded
-
-
-def fp8(dtype=torch.float8_e4m3fn, spelling=("weight_scale", "input_scale"), shape=()):
-    def codec(w):
-        scale = w.abs().max() / torch.finfo(dtype).max
-        codes = comfy_kitchen.quantize_per_tensor_fp8(w, scale, dtype)
-        decoded = comfy_kitchen.dequantize_per_tensor_fp8(codes, scale, torch.float32)
-        companions = {"weight": codes, spelling[0]: scale.reshape(shape)}
-        if len(spelling) > 1:
-            companions[spelling[1]] = torch.tensor(0.25).reshape(shape)
-        return companions, decoded
-    return codec
-
-
-def nvfp4(w):
-    codes, p = TensorCoreNVFP4Layout.quantize(w)
-    decoded = TensorCoreNVFP4Layout.dequantize(codes, p)[:w.shape[0], :w.shape[1]]
-    return {"weight": codes, "weight_scale": p.block_scale, "weight_scale_2": p.scale}, decoded
-
-
-def mxfp8(w):
-    codes, p = TensorCoreMXFP8Layout.quantize(w)
-    decoded = TensorCoreMXFP8Layout.dequantize(codes, p)[:w.shape[0], :w.shape[1]]
-    return {"weight": codes, "weight_scale": p.scale.view(torch.uint8)}, decoded
-
-
-def int8_rows(w):
-    codes, scale = comfy_kitchen.quantize_int8_rowwise(w)
-    return {"weight": codes, "weight_scale": scale.reshape(-1, 1)}, comfy_kitchen.dequantize_int8_simple(codes, scale)
-
-
-def int8_whole(w):
-    codes, scale = comfy_kitchen.quantize_int8_tensorwise(w)
-    return {"weight": codes, "weight_scale": scale.reshape(())}, comfy_kitchen.dequantize_int8_simple(codes, scale)
-
-
-def marked(codec, fmt):
-    """ComfyUI's newer files say in a tensor of JSON what a layer is."""
-    def with_marker(w):
-        companions, decoded = codec(w)
-        text = json.dumps({"format": fmt}).encode()
-        return companions | {"comfy_quant": torch.tensor(list(text), dtype=torch.uint8)}, decoded
-    return with_marker
-
-
-def layers_metadata(names, fmt):
-    layers = {n.removesuffix(".weight"): {"format": fmt} for n in names}
-    return {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})}
 
 
 def safetensors_transformers(cases):
@@ -418,7 +222,7 @@ def gguf_transformers(cases):
 
 def gguf_text_encoder(cases):
     hf = cases.base["text_encoder"]
-    text = llama_text(hf)
+    text = llama_text(hf, TEXT_ENCODER["num_hidden_layers"])
     back = dict(zip(text, hf))
     head = {"qwen3.block_count": 2, "qwen3.embedding_length": HIDDEN, "general.name": "Tiny"}
     decoded, used = gguf_file(cases, "qwen3-Q4_K_M.gguf", text, mixed, "qwen3", head)
