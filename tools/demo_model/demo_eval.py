@@ -1,4 +1,4 @@
-"""Draw all held-out captions and edits with the program, and judge them: the tables of the model card.
+"""Draw all held-out captions and edits with the program, and inpaint pictures of two subjects, and judge them: the tables of the model card.
 
     make demo-eval
 
@@ -14,12 +14,15 @@ import subprocess
 import time
 from pathlib import Path
 
-from evaluate import Judge, judge_folder, table
+import numpy as np
+from PIL import Image
+
+from edits import Picture, picture_row
+from evaluate import MARGIN, Judge, judge_caption, judge_folder, read_picture, scene_of, table
 from heldout import draw_references
-from scenes import HERE
+from scenes import CANVAS, HERE
 
-
-CASES = ("heldout", "heldout_edits")
+CASES, PAIRS = ("heldout", "heldout_edits"), "heldout_pairs"
 
 
 def draw(program: Path, model: Path, cases: list[dict], chosen, folder: Path, references: Path | None = None, flags=()) -> None:
@@ -34,18 +37,40 @@ def draw(program: Path, model: Path, cases: list[dict], chosen, folder: Path, re
                         "--output", folder / f"{i:03d}.png", "--quiet", *flags], check=True)
 
 
+def inpaint(program: Path, model: Path, judge: Judge, every: int, folder: Path, flags=()) -> str:
+    """Held-out pairs side by side: given is the exact picture with the right subject of the next case, whose right half is masked; the
+    caption asks for its own. Says how many have it, and how far the left half, less a margin, is from what was given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cases = [c for c in json.loads((HERE / "heldout.json").read_text()) if c["place"] == "side" and c["canvas"] == [CANVAS, CANVAS]][::every]
+    half, mask = CANVAS // 2, folder / "mask.png"
+    Image.fromarray((np.arange(CANVAS) >= half)[None].repeat(CANVAS, 0).astype(np.uint8) * 255).save(mask)
+    right, changes = [], []
+    for i, case in enumerate(cases):
+        other = case | {"subjects": [case["subjects"][0], cases[(i + 1) % len(cases)]["subjects"][1]]}
+        given, result = folder / f"{i:03d}_given.png", folder / f"{i:03d}.png"
+        exact = judge.renderer.draw(*picture_row(Picture(scene_of(other, judge.index))), case["canvas"])
+        Image.fromarray(exact.round().astype(np.uint8)).save(given)
+        subprocess.run([program, "inpaint", case["caption"], "--image", given, "--mask", mask, "--model", model, "--seed", str(i),
+                        "--output", result, "--quiet", *flags], check=True)
+        picture = read_picture(result, case)
+        right.append(judge_caption(judge, case, picture)["subject"])
+        changes.append(np.abs(picture - exact)[:, :half - MARGIN].mean())
+    return (f"inpainted: {sum(right)} of {len(right)} have both subjects; the kept half differs by {np.mean(changes):.1f} in the mean, "
+            f"at most by {max(changes):.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path, help="build/klein")
     parser.add_argument("--model", type=Path, default=HERE.parents[1] / "models/demo")
     parser.add_argument("--out", type=Path, default=Path("build/demo-eval"), help="a folder, which is emptied first")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES, help="which of the two sets")
+    parser.add_argument("--cases", nargs="+", choices=(*CASES, PAIRS), default=(*CASES, PAIRS), help="which of the three sets")
     parser.add_argument("--every", type=int, default=1, help="every N-th case only")
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=["--steps", "4"], help="of the program; last [--steps 4]")
     args = parser.parse_args()
     shutil.rmtree(args.out, ignore_errors=True)
     judge, began = Judge(), time.time()
-    for name in args.cases:
+    for name in (c for c in args.cases if c != PAIRS):
         cases, folder, references = json.loads((HERE / f"{name}.json").read_text()), args.out / name, None
         chosen = range(0, len(cases), args.every)
         if "references" in cases[0]:
@@ -55,6 +80,8 @@ def main() -> None:
         drawn = time.time()
         report, _ = judge_folder(judge, folder, cases)
         print(f"\n{table(report)}\n\n{len(chosen)} pictures drawn by {drawn - began:.0f} s, judged by {time.time() - began:.0f} s", flush=True)
+    if PAIRS in args.cases:
+        print(f"\n{inpaint(args.program, args.model, judge, args.every, args.out / PAIRS, args.flags)}")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def export(vae: Path, weights: Path, tokenizer: Path, out: Path) -> None:
     save_weights(load_file(weights / "text_encoder.safetensors"), out / "text_encoder" / "model.safetensors")
     (out / "tokenizer").mkdir(exist_ok=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copyfile(tokenizer / name, out / "tokenizer" / name)
+        (out / "tokenizer" / name).write_bytes((tokenizer / name).read_bytes())
     (out / "subjects.txt").write_text("\n".join(s.name for s in load_subjects()) + "\n")
     (out / "colours.txt").write_text("\n".join(COLOUR_NAMES) + "\n")
     if Path("/usr/share/doc/fonts-noto-color-emoji/copyright").exists():

@@ -33,6 +33,11 @@ def steered_noise(steering, tokens: int = LATENT_GRID * LATENT_GRID):
     return noise
 
 
+def start_noise(steering, references: int, tokens: int):
+    """Noise [B, tokens, 128] for tasks: it steers pictures drawn from text, and says nothing in edits."""
+    return torch.randn(len(steering), tokens, 128, device=steering.device) if references else steered_noise(steering, tokens)
+
+
 @torch.no_grad()
 def sample(net, text, noise, grid: tuple[int, int] = (LATENT_GRID, LATENT_GRID), references=None, steps: int = 4,
            guidance: float = 1.0, negative=None, once: bool = False):

@@ -16,7 +16,7 @@ from gpu_scenes import encode_texts
 from latents import parse_stream
 from networks import position_ids, velocity
 from parallel import Group
-from sampling import schedule, steered_noise
+from sampling import schedule, start_noise
 from tokens import MAX_TOKENS
 
 HERE = Path(__file__).resolve().parent
@@ -56,10 +56,7 @@ class Tasks:
                 torch.randint(self.captions.shape[1], (size,), device=self.device))
 
     def noise(self, index):
-        """Noise for tasks: it steers pictures drawn from text, and says nothing in edits."""
-        if self.references:
-            return torch.randn(len(index), self.count, 128, device=self.device)
-        return steered_noise(self.steering[index], self.count)
+        return start_noise(self.steering[index], self.references, self.count)
 
     def noisy(self, index, sigma):
         s = sigma[:, None, None]

@@ -23,7 +23,7 @@ from latents import parse_stream
 from networks import unpack
 from paint import Painter
 from parallel import Budget, Group
-from sampling import sample, steered_noise
+from sampling import sample, start_noise
 from scenes import CANVAS, load_subjects
 from train_vae import LATENT_NOISE, canonical_batch, qualities, reconstruction_loss, save_sheet, save_weights
 
@@ -73,9 +73,7 @@ def draw_tasks(painter: Painter, name: str, once: bool, built) -> tuple:
     if references:
         pictures = painter.renderer.scenes(rows[:, 1:].flatten(0, 1).long(), steers[:, 1:].flatten(0, 1), (width, height))
         given = torch.cat([painter.encoder.encode(p) for p in pictures.split(128)]).unflatten(0, (len(rows), references))
-        noise = torch.randn(len(rows), grid[0] * grid[1], 128, device=painter.device)
-    else:
-        noise = steered_noise(steers[:, 0, :4], grid[0] * grid[1])
+    noise = start_noise(steers[:, 0, :4], references, grid[0] * grid[1])
     with painter.encoder.autocast():
         clean = sample(painter.net, painter.text(ids[:, 0].long(), lengths[:, 0].long()), noise, grid, given, once=once)
     return clean.bfloat16(), rows[:, 0], steers[:, 0]
