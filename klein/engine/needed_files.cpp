@@ -138,9 +138,7 @@ class Needs {
     require(folder + "/adapter_model.safetensors");
     const auto where = tree_.where + '/' + config;
     const auto json = io::parse_json(tree_.read(config), where);
-    std::string name;
-    io::JsonReader(json, where).require("base_model_name_or_path", name);
-    flux2::check_base_path(name, where);
+    const auto name = flux2::base_path_in({json, where});
     const auto base = (std::filesystem::path(folder) / name).lexically_normal().generic_string();
     if (!hub::is_inside(base) || tree_.names.contains(config_in(base)))
       throw Error(ErrorKind::unsupported,

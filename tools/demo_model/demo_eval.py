@@ -25,6 +25,10 @@ from scenes import CANVAS, HERE
 CASES, PAIRS = ("heldout", "heldout_edits"), "heldout_pairs"
 
 
+def run(program: Path, model: Path, what: list, seed: int, output: Path, flags) -> None:
+    subprocess.run([program, *what, "--model", model, "--seed", str(seed), "--output", output, "--quiet", *flags], check=True)
+
+
 def draw(program: Path, model: Path, cases: list[dict], chosen, folder: Path, references: Path | None = None, flags=()) -> None:
     """One picture for each chosen case, by its index as the seed."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,28 +37,27 @@ def draw(program: Path, model: Path, cases: list[dict], chosen, folder: Path, re
         width, height = case["canvas"]
         what = ["generate", case["caption"]] if references is None else [
             "edit", case["prompt"], "--image-paths", *(references / f"{i:03d}_{j + 1}.png" for j in range(len(case["references"])))]
-        subprocess.run([program, *what, "--model", model, "--width", str(width), "--height", str(height), "--seed", str(i),
-                        "--output", folder / f"{i:03d}.png", "--quiet", *flags], check=True)
+        run(program, model, [*what, "--width", str(width), "--height", str(height)], i, folder / f"{i:03d}.png", flags)
 
 
 def inpaint(program: Path, model: Path, judge: Judge, every: int, folder: Path, flags=()) -> str:
     """Held-out pairs side by side: given is the exact picture with the right subject of the next case, whose right half is masked; the
     caption asks for its own. Says how many have it, and how far the left half, less a margin, is from what was given."""
-    folder.mkdir(parents=True, exist_ok=True)
     cases = [c for c in json.loads((HERE / "heldout.json").read_text()) if c["place"] == "side" and c["canvas"] == [CANVAS, CANVAS]][::every]
-    half, mask = CANVAS // 2, folder / "mask.png"
+    given, half, mask = {}, CANVAS // 2, folder / "mask.png"
+    for i, case in enumerate(cases):
+        other = case | {"subjects": [case["subjects"][0], cases[(i + 1) % len(cases)]["subjects"][1]]}
+        row, steers = picture_row(Picture(scene_of(other, judge.index)))
+        given[i] = {"canvas": case["canvas"], "references": [{"row": row, "steers": steers}]}
+    draw_references(given, folder)
     Image.fromarray((np.arange(CANVAS) >= half)[None].repeat(CANVAS, 0).astype(np.uint8) * 255).save(mask)
     right, changes = [], []
     for i, case in enumerate(cases):
-        other = case | {"subjects": [case["subjects"][0], cases[(i + 1) % len(cases)]["subjects"][1]]}
-        given, result = folder / f"{i:03d}_given.png", folder / f"{i:03d}.png"
-        exact = judge.renderer.draw(*picture_row(Picture(scene_of(other, judge.index))), case["canvas"])
-        Image.fromarray(exact.round().astype(np.uint8)).save(given)
-        subprocess.run([program, "inpaint", case["caption"], "--image", given, "--mask", mask, "--model", model, "--seed", str(i),
-                        "--output", result, "--quiet", *flags], check=True)
-        picture = read_picture(result, case)
+        before, after = folder / f"{i:03d}_1.png", folder / f"{i:03d}.png"
+        run(program, model, ["inpaint", case["caption"], "--image", before, "--mask", mask], i, after, flags)
+        picture = read_picture(after, case)
         right.append(judge_caption(judge, case, picture)["subject"])
-        changes.append(np.abs(picture - exact)[:, :half - MARGIN].mean())
+        changes.append(np.abs(picture - read_picture(before, case))[:, :half - MARGIN].mean())
     return (f"inpainted: {sum(right)} of {len(right)} have both subjects; the kept half differs by {np.mean(changes):.1f} in the mean, "
             f"at most by {max(changes):.1f}")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -88,6 +87,11 @@ def licence_text() -> str:
     return "Copyright 2013-2017 Google Inc.\nCopyright Arjen Nienhuis <a.g.nienhuis@gmail.com>\n\n" + "\n".join(body).rstrip() + "\n"
 
 
+def copy(source: Path, target: Path) -> None:
+    """Also where both are one file: a model may be exported onto the one that its tokenizer is of."""
+    target.write_bytes(source.read_bytes())
+
+
 def link(path: Path, target: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -105,7 +109,7 @@ def export_variants(out: Path, adapter: Path | None) -> None:
     if adapter:
         link(folder / "transformer/config.json", f"../../{out.name}/transformer/config.json")
         save_weights(load_file(adapter / FILE), folder / "transformer" / FILE)
-        shutil.copyfile(adapter / CONFIG, folder / "transformer" / CONFIG)
+        copy(adapter / CONFIG, folder / "transformer" / CONFIG)
 
 
 def export(vae: Path, weights: Path, tokenizer: Path, out: Path) -> None:
@@ -123,7 +127,7 @@ def export(vae: Path, weights: Path, tokenizer: Path, out: Path) -> None:
     save_weights(load_file(weights / "text_encoder.safetensors"), out / "text_encoder" / "model.safetensors")
     (out / "tokenizer").mkdir(exist_ok=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        (out / "tokenizer" / name).write_bytes((tokenizer / name).read_bytes())
+        copy(tokenizer / name, out / "tokenizer" / name)
     (out / "subjects.txt").write_text("\n".join(s.name for s in load_subjects()) + "\n")
     (out / "colours.txt").write_text("\n".join(COLOUR_NAMES) + "\n")
     if Path("/usr/share/doc/fonts-noto-color-emoji/copyright").exists():

@@ -72,7 +72,7 @@ class Stream:
         self.own = int(self.batch * args.own) // 4 * 4
         self.ids = position_ids(self.device, *tasks.grid, tasks.references)
         self.levels = torch.tensor(schedule(4, tasks.count), device=self.device, dtype=torch.float32)
-        self.state, self.turn, self.steps_done = None, 0, 0
+        self.state, self.steps_done = None, 0
 
     def draw(self):
         """A batch: indices, wordings, noise levels and noisy tokens; first those on the sampler's own states."""
@@ -82,7 +82,8 @@ class Stream:
             level = torch.arange(4, device=device).repeat_interleave(quarter)
             self.state = [index, wording, level, self.tasks.noisy(index, self.levels[level])]
         elif self.own:
-            fresh = slice(self.turn * quarter, (self.turn + 1) * quarter)
+            turn = -self.steps_done % 4  # the quarter that has been drawn
+            fresh = slice(turn * quarter, (turn + 1) * quarter)
             index, wording = self.tasks.pick(quarter)
             for store, value in zip(self.state, (index, wording, torch.zeros_like(index), self.tasks.noise(index))):
                 store[fresh] = value
@@ -99,12 +100,11 @@ class Stream:
         return batch
 
     def advance(self, v) -> None:
-        """Let the sampler take a step where its own states are; `turn` is the quarter that has then been drawn."""
+        """Let the sampler take a step where its own states are."""
         if self.own:
             level = self.state[2]
             self.state[3] = self.state[3] + (self.levels[level + 1] - self.levels[level])[:, None, None] * v[:self.own]
             self.state[2] = level + 1
-            self.turn = 3 - self.steps_done % 4
         self.steps_done += 1
 
     def prompts(self, index, wording):

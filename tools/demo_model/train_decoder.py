@@ -135,7 +135,7 @@ def main() -> None:
             canvas, references = parse_stream(name)
             count = -(-int(args.pictures * share) // chunk)
             built[name, once] = [pool.apply_async(_job, ((chunk, references, canvas, 1, (args.seed * 100 + number) * 1000 + i, args.tokenizer),))
-                                        for i in range(count)]
+                                 for i in range(count)]
         helper = None
         if not (args.no_compile or args.compile_only):
             helper = subprocess.Popen([sys.executable, *sys.argv, "--compile-only", "384x256"])

@@ -32,9 +32,7 @@ bool is_weight_file(const std::string& name) {
 fs::path base_of(const fs::path& folder) {
   const auto file = folder / weights::kLoraConfigFile;
   const auto json = io::parse_json_file(file, kMaxConfigBytes);
-  std::string name;
-  io::JsonReader(json, file.string()).require(kBase, name);
-  check_base_path(name, file.string());
+  const auto name = base_path_in({json, file.string()});
   std::error_code error;
   if (!fs::is_directory(folder / name, error))
     throw Error(ErrorKind::not_found,
@@ -52,12 +50,15 @@ fs::path base_of(const fs::path& folder) {
 
 }  // namespace
 
-void check_base_path(const std::string& path, const std::string& config) {
+std::string base_path_in(const io::JsonReader& config) {
+  std::string path;
+  config.require(kBase, path);
   // A name of the hub has slashes too, so only what can be nothing but a path is taken for one.
-  if ((path.starts_with("./") || path.starts_with("../")) && path.find('\0') == path.npos) return;
+  if ((path.starts_with("./") || path.starts_with("../")) && path.find('\0') == path.npos)
+    return path;
   throw Error(ErrorKind::unsupported,
               fmt::format("expected {} to be a path that begins with ./ or ../, got {}: {}", kBase,
-                          io::in_quotes(path), config),
+                          io::in_quotes(path), config.where()),
               "The path leads from this folder to that of the weights. A LoRA for a model that "
               "lies elsewhere is given with --lora.");
 }

@@ -6,17 +6,21 @@
 #include "klein/models/flux2/contents.h"
 #include "klein/models/flux2/model_files.h"
 
+namespace klein::io {
+class JsonReader;
+}
+
 namespace klein::flux2 {
 
 /// Whether a folder holds adapter_config.json and adapter_model.safetensors, as PEFT and diffusers
 /// write a LoRA, and no other weights.
 bool holds_difference(const std::filesystem::path& folder);
 
-/// Whether what adapter_config.json calls `base_model_name_or_path` is a path, from its own folder
-/// to the weights that the LoRA is added to; `config` is the name of that file in the message.
+/// What adapter_config.json calls `base_model_name_or_path`: the path from its own folder to the
+/// weights that the LoRA is added to.
 ///
-/// Errors   Error(unsupported) unless it begins with ./ or ../
-void check_base_path(const std::string& path, const std::string& config);
+/// Errors   Error(format) when there is none; Error(unsupported) unless it begins with ./ or ../
+std::string base_path_in(const io::JsonReader& config);
 
 /// Opens a part that such a folder stands for: the weights in the folder that its
 /// `base_model_name_or_path` names, and what the LoRA adds to them. Sizes come from its own
